@@ -1,0 +1,162 @@
+"""The networks of Pix2PixCC and Pix2PixHD, under the published `state_dict` names.
+
+Generator, multi-scale patch discriminator, and their initial weights. Losses are in `losses.py`, checkpoint files in
+`checkpoints.py`. Sources: Wang et al. 2018 (arXiv 1711.11585), Jeong et al. 2020 (ApJL 903 L25), Jeong et al. 2022 (ApJS 262 50).
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+__all__ = ["Generator", "PatchDiscriminator", "Discriminator", "channel_repeats", "discriminator_pair", "initialise_weights",
+           "halve", "PADDINGS", "NORMS"]
+
+PADDINGS = {"replication": nn.ReplicationPad2d, "reflection": nn.ReflectionPad2d, "zero": nn.ZeroPad2d}
+NORMS = {"InstanceNorm2d": nn.InstanceNorm2d, "BatchNorm2d": nn.BatchNorm2d}
+_STYLES = {"pix2pixCC": (5, nn.Mish), "pix2pixHD": (3, nn.ReLU)}      # kernel of the stride-2 convolutions, activation
+
+
+def halve(images: Tensor) -> Tensor:
+    """Average-pool `(N, C, H, W)` by two: window 3, stride 2, the padding of 1 not counted in the mean."""
+    return functional.avg_pool2d(images, 3, stride=2, padding=1, count_include_pad=False)
+
+
+class ResidualBlock(nn.Module):
+    """x + (pad, conv 3x3, norm, act, pad, conv 3x3, norm)(x); `(N, C, H, W)` in and out."""
+
+    def __init__(self, channels: int, pad: Callable[[int], nn.Module], norm: Callable[[int], nn.Module], act: Callable[[], nn.Module]):
+        super().__init__()
+        self.block = nn.Sequential(pad(1), nn.Conv2d(channels, channels, 3), norm(channels), act(),
+                                   pad(1), nn.Conv2d(channels, channels, 3), norm(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.block(x)
+
+
+class Generator(nn.Module):
+    """Encoder, residual blocks, decoder; nothing follows the last convolution.
+
+    Parameters
+    ----------
+    input_ch, target_ch : int
+        Channels in and out: `(N, input_ch, H, W)` becomes `(N, target_ch, H, W)`; H and W divisible by 2**n_downsample.
+    model : {"pix2pixCC", "pix2pixHD"}
+        Stride-2 convolutions of 5x5 and Mish, or of 3x3 and ReLU.
+    n_gf, n_downsample, n_residual : int
+        Width of the first layer, number of halvings (each doubles the width), number of residual blocks.
+    norm_type, padding_type : str
+        Keys of `NORMS` and `PADDINGS`. Instance norm has no affine weights and keeps no running statistics.
+    trans_conv : bool
+        Decoder by transposed convolutions; else bilinear x2, pad 1 and a 3x3 convolution.
+    checkpoint_activations : bool
+        Recompute the residual blocks in the backward pass instead of storing them; the results are the same.
+    """
+
+    def __init__(self, input_ch: int, target_ch: int, *, model: str = "pix2pixCC", n_gf: int = 64, n_downsample: int = 4,
+                 n_residual: int = 9, norm_type: str = "InstanceNorm2d", padding_type: str = "replication", trans_conv: bool = True,
+                 checkpoint_activations: bool = False):
+        super().__init__()
+        kernel, act = _STYLES[model]
+        pad, norm = PADDINGS[padding_type], NORMS[norm_type]
+        self.multiple = 2 ** n_downsample
+        self.checkpoint_activations = checkpoint_activations
+
+        layers: list[nn.Module] = [pad(3), nn.Conv2d(input_ch, n_gf, 7), norm(n_gf), act()]
+        width = n_gf
+        for _ in range(n_downsample):
+            layers += [nn.Conv2d(width, 2 * width, kernel, stride=2, padding=kernel // 2), norm(2 * width), act()]
+            width *= 2
+        layers += [ResidualBlock(width, pad, norm, act) for _ in range(n_residual)]
+        for _ in range(n_downsample):
+            if trans_conv:
+                layers += [nn.ConvTranspose2d(width, width // 2, 3, stride=2, padding=1, output_padding=1)]
+            else:
+                layers += [nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), pad(1), nn.Conv2d(width, width // 2, 3)]
+            width //= 2
+            layers += [norm(width), act()]
+        layers += [pad(3), nn.Conv2d(width, target_ch, 7)]
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (self.checkpoint_activations and torch.is_grad_enabled()):
+            return self.model(x)
+        for layer in self.model:
+            x = checkpoint(layer, x, use_reentrant=False) if isinstance(layer, ResidualBlock) else layer(x)
+        return x
+
+
+class PatchDiscriminator(nn.Module):
+    """Five blocks of 4x4 convolutions; the last map scores overlapping 70 x 70 patches. All five outputs are features."""
+
+    def __init__(self, channels: int, n_df: int = 64):
+        super().__init__()
+        widths = [n_df, 2 * n_df, 4 * n_df, 8 * n_df]
+        self.block_0 = nn.Sequential(nn.Conv2d(channels, n_df, 4, stride=2, padding=1), nn.LeakyReLU(0.2))
+        for j in (1, 2, 3):
+            self.add_module(f"block_{j}", nn.Sequential(
+                nn.Conv2d(widths[j - 1], widths[j], 4, stride=2 if j < 3 else 1, padding=1),
+                nn.InstanceNorm2d(widths[j]), nn.LeakyReLU(0.2)))
+        self.block_4 = nn.Sequential(nn.Conv2d(widths[3], 1, 4, padding=1))
+
+    def forward(self, pair: Tensor) -> list[Tensor]:
+        features = []
+        for block in self.children():
+            pair = block(pair)
+            features.append(pair)
+        return features
+
+
+class Discriminator(nn.Module):
+    """`n_D` patch discriminators; scale i + 1 sees the pair at half the resolution of scale i.
+
+    Called with any number of pairs `(N, C, H, W)`, it returns for each the features `[scale][block]`; one call for the
+    real and the generated pair lets DistributedDataParallel see one forward pass.
+    """
+
+    def __init__(self, channels: int, *, n_df: int = 64, n_D: int = 2):
+        super().__init__()
+        for i in range(n_D):
+            self.add_module(f"Scale_{i}", PatchDiscriminator(channels, n_df))
+
+    def forward(self, *pairs: Tensor) -> list[list[list[Tensor]]]:
+        return [self._features(pair) for pair in pairs]
+
+    def _features(self, pair: Tensor) -> list[list[Tensor]]:
+        features = []
+        for i, scale in enumerate(self.children()):
+            pair = halve(pair) if i else pair
+            features.append(scale(pair))
+        return features
+
+
+def channel_repeats(input_ch: int, target_ch: int, ch_balance: float) -> tuple[int, int]:
+    """How often input and target stand in the discriminator's pair, so that neither side drowns the other.
+
+    With r = input_ch / target_ch * ch_balance: r > 1 repeats the target int(r) times, 0 < r < 1 the input int(1/r) times.
+    """
+    ratio = input_ch / target_ch * ch_balance
+    if ratio > 1:
+        return 1, int(ratio)
+    if 0 < ratio < 1:
+        return int(1 / ratio), 1
+    return 1, 1
+
+
+def discriminator_pair(input: Tensor, target: Tensor, repeats: tuple[int, int]) -> Tensor:
+    """Input then target along the channels, each as often as `channel_repeats` says."""
+    return torch.cat([input] * repeats[0] + [target] * repeats[1], dim=1)
+
+
+def initialise_weights(network: nn.Module) -> None:
+    """N(0, 0.02) in every convolution, transposed ones too; N(1, 0.02) in affine batch norms. Biases: convolutions keep
+    PyTorch's initial ones, batch norms start at 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.normal_(module.weight, 0.0, 0.02)
+        elif isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, 1.0, 0.02)
+            nn.init.zeros_(module.bias)

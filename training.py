@@ -1,0 +1,141 @@
+"""One training step of the conditional GAN, and the state that makes it resumable.
+
+The loop around it stands in `pix2pixCC_Train.py`; the terms in `losses.py`. Source: Jeong et al. 2022 (ApJS 262 50), section 2.
+"""
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from losses import AdversarialLoss, CorrelationLoss, FeatureMatchingLoss
+from networks import Generator, discriminator_pair
+
+__all__ = ["AdversarialTraining", "learning_rate", "TERMS"]
+
+TERMS = ("loss_G", "loss_D", "GAN_G", "FM", "CC")
+
+
+def learning_rate(lr: float, epoch: int, n_epochs: int, epoch_decay: int | None) -> float:
+    """The rate during `epoch` (counted from 0): constant for `epoch_decay` epochs, then linearly to 0 after the last."""
+    if epoch_decay is None or epoch < epoch_decay:
+        return lr
+    return lr * max(0.0, (n_epochs - epoch) / max(1, n_epochs - epoch_decay))
+
+
+class AdversarialTraining:
+    """Generator and discriminator with their optimizers; `step` takes one step of both.
+
+    Both losses come from the same weights; the generator is stepped, then the discriminator. The discriminator sees the
+    generated pair once: the pair is made with a leaf, whose gradient from the adversarial and feature-matching terms is
+    handed on to the generator, while the discriminator's own loss goes back through the same graph into its weights only.
+
+    Parameters
+    ----------
+    generator, discriminator : nn.Module
+        On their device; wrapped in DistributedDataParallel where several ranks train.
+    repeats : tuple of int
+        Of `networks.channel_repeats`.
+    lambda_LSGAN, lambda_FM, lambda_CC : float
+        Weights of the three terms; a weight of 0 skips the term.
+    half : torch.dtype, optional
+        bfloat16 or float16 for the networks' arithmetic; the weights and losses stay in float32.
+    ema : float, optional
+        Decay of an exponential moving average of the generator, per step.
+    """
+
+    def __init__(self, generator: nn.Module, discriminator: nn.Module, *, repeats: tuple[int, int], lr: float = 2e-4,
+                 beta1: float = 0.5, beta2: float = 0.999, lambda_LSGAN: float = 2.0, lambda_FM: float = 10.0, lambda_CC: float = 5.0,
+                 gan_type: str = "LSGAN", fm_cumulative: bool = False, n_CC: int = 4, ccc: bool = True,
+                 half: torch.dtype | None = None, ema: float | None = None):
+        self.generator, self.discriminator, self.repeats = generator, discriminator, repeats
+        self.weights = {"GAN": lambda_LSGAN, "FM": lambda_FM, "CC": lambda_CC if n_CC else 0.0}
+        self.adversarial = AdversarialLoss(gan_type)
+        self.feature_matching = FeatureMatchingLoss(fm_cumulative)
+        self.correlation = CorrelationLoss(n_CC, ccc)
+        self.half = half
+        self.device = next(generator.parameters()).device
+        self.optimizer_G, self.optimizer_D = (
+            torch.optim.Adam(network.parameters(), lr=lr, betas=(beta1, beta2), eps=1e-8, fused=True)
+            for network in (generator, discriminator))
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=half is torch.float16)
+        self.average = None if ema is None else AveragedModel(
+            self.bare_generator, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=False)
+
+    @property
+    def bare_generator(self) -> Generator:
+        """The generator without DistributedDataParallel around it."""
+        return getattr(self.generator, "module", self.generator)
+
+    @property
+    def bare_discriminator(self) -> nn.Module:
+        return getattr(self.discriminator, "module", self.discriminator)
+
+    def set_learning_rate(self, lr: float) -> None:
+        for optimizer in (self.optimizer_G, self.optimizer_D):
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+
+    def step(self, input: Tensor, target: Tensor) -> Tensor:
+        """Step both networks on `input` `(N, C, H, W)` and `target` `(N, K, H, W)`, both scaled to -1..1.
+
+        Returns
+        -------
+        Tensor
+            The five losses named in `TERMS`, float32, weighted, on the device: nothing waits for it here.
+        """
+        with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
+            generated = self.generator(input)
+            leaf = generated.detach().float().requires_grad_()
+            real, fake = self.discriminator(discriminator_pair(input, target, self.repeats),
+                                            discriminator_pair(input, leaf, self.repeats))
+        zero = torch.zeros((), device=input.device)
+        gan = self.weights["GAN"] * self.adversarial.generator(fake)
+        matching = self.weights["FM"] * self.feature_matching(real, fake) if self.weights["FM"] else zero
+        correlation = self.weights["CC"] * self.correlation(target, generated) if self.weights["CC"] else zero
+        loss_D = self.adversarial.discriminator(real, fake)
+
+        scale = self.scaler.scale
+        (gradient,) = torch.autograd.grad(scale(gan + matching), leaf, retain_graph=True)
+        self.optimizer_D.zero_grad(set_to_none=True)
+        self.optimizer_G.zero_grad(set_to_none=True)
+        scale(loss_D).backward(inputs=list(self.discriminator.parameters()))
+        through_generator = [(generated, gradient.to(generated.dtype))]
+        if self.weights["CC"]:
+            through_generator.append((scale(correlation), None))
+        torch.autograd.backward(*zip(*through_generator, strict=True))
+        self.scaler.step(self.optimizer_G)
+        self.scaler.step(self.optimizer_D)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update_parameters(self.bare_generator)
+        return torch.stack([gan + matching + correlation, loss_D, gan, matching, correlation]).detach()
+
+    @torch.inference_mode()
+    def generate(self, input: Tensor, averaged: bool = False) -> Tensor:
+        """The generator's output on `input`, in eval mode, float32; `averaged`: by the moving average of the weights."""
+        network = self.average.module if averaged and self.average is not None else self.bare_generator
+        was_training = network.training
+        network.eval()
+        with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
+            output = network(input)
+        network.train(was_training)
+        return output.float()
+
+    def state_dict(self) -> dict:
+        """Everything that the next step depends on, besides the data."""
+        state = {"generator": self.bare_generator.state_dict(), "discriminator": self.bare_discriminator.state_dict(),
+                 "optimizer_G": self.optimizer_G.state_dict(), "optimizer_D": self.optimizer_D.state_dict(),
+                 "scaler": self.scaler.state_dict()}
+        if self.average is not None:
+            state["average"] = self.average.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict) -> None:
+        self.bare_generator.load_state_dict(state["generator"])
+        self.bare_discriminator.load_state_dict(state["discriminator"])
+        self.optimizer_G.load_state_dict(state["optimizer_G"])
+        self.optimizer_D.load_state_dict(state["optimizer_D"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None and "average" in state:
+            self.average.load_state_dict(state["average"])
