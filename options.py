@@ -109,7 +109,8 @@ def command_parser(prog: str, description: str) -> argparse.ArgumentParser:
 
 
 def train_parser() -> argparse.ArgumentParser:
-    parser = command_parser("pix2pixCC_Train.py", description="Train Pix2PixCC or Pix2PixHD on pairs of images. Everything goes to ./checkpoints/<dataset_name>/.")
+    parser = command_parser("pix2pixCC_Train.py",
+                            "Train Pix2PixCC or Pix2PixHD on pairs of images. Everything goes to ./checkpoints/<dataset_name>/.")
     _run_flags(parser)
     _data_flags(parser)
     _network_flags(parser)
@@ -178,8 +179,9 @@ def train_parser() -> argparse.ArgumentParser:
 
 
 def test_parser() -> argparse.ArgumentParser:
-    parser = command_parser("pix2pixCC_Test.py", description="Generate images with a trained model: from model-ready files, or from raw EUVI FITS. Networks and "
-                                "scaling come from the checkpoint's options.json; a flag that contradicts it is an error.")
+    parser = command_parser("pix2pixCC_Test.py",
+                            "Generate images with a trained model: from model-ready files, or from raw EUVI FITS. Networks and "
+                            "scaling come from the checkpoint's options.json; a flag that contradicts it is an error.")
     _run_flags(parser)
     _data_flags(parser)
     _network_flags(parser)
