@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-__all__ = ["train_parser", "test_parser", "command_parser", "parse", "boolean", "MODEL_FLAGS"]
+__all__ = ["train_parser", "test_parser", "evaluate_parser", "command_parser", "parse", "boolean", "MODEL_FLAGS"]
 
 FORMATS = ("tif", "tiff", "png", "jpg", "jpeg", "npy", "fits", "fts", "fit")
 IMAGE_MODES = ("png", "jpg", "jpeg", "tif", "tiff")
@@ -197,6 +197,33 @@ def test_parser() -> argparse.ArgumentParser:
     add("--compile", action="store_true", help="compile the generator with torch.compile")
     add("--verify", metavar="FILE", nargs="+", default=None,
         help="check products instead: CHECKSUM, the checkpoint's SHA-256 and the inputs named in HISTORY")
+    return parser
+
+
+def evaluate_parser() -> argparse.ArgumentParser:
+    parser = command_parser("pix2pixCC_Evaluate.py", description="Score generated against true magnetograms with the papers' metrics: a CSV, a JSON summary, a table "
+                                                                 "and a page of figures.")
+    add = parser.add_argument_group("files").add_argument
+    add("--generated", required=True, metavar="DIR", help="folder of generated magnetograms")
+    add("--real", required=True, metavar="DIR", help="folder of true magnetograms, paired by name or by the time in it")
+    add("--out", default=None, metavar="DIR", help="where the results go (default: the folder evaluation in --generated)")
+    for side in ("generated", "real"):
+        add(f"--data_format_{side}", choices=FORMATS, default=None, type=lambda text: text.lower().lstrip("."), metavar="FORMAT",
+            help="extension of the files (default: FITS if there are any, else what there is)")
+    add("--gauss_limits", type=float, nargs=2, default=None, metavar=("LOW", "HIGH"),
+        help="the files are not in gauss: 0..255 of 8-bit images, -1..1 of others, stand for LOW..HIGH gauss (default: gauss)")
+    add("--strict", action="store_true", help="leave with status 2 if any image had to be skipped")
+    add("--n_workers", type=COUNT, default=1, help="images scored at a time")
+
+    add = parser.add_argument_group("what counts").add_argument
+    add("--disk_radius", type=POSITIVE, default=0.98, help="pixels up to here count, in solar radii from the disk's centre; geometry from the header")
+    add("--binning", type=COUNT, default=8, help="pixels on a side of a bin")
+    add("--active_threshold", type=POSITIVE, default=50.0, help="active regions: where the smoothed true |B| is above this, gauss")
+    add("--active_smoothing", type=COUNT, default=8, help="pixels on a side over which |B| is smoothed for that")
+    add("--polarity_threshold", type=POSITIVE, default=30.0, help="polarities are compared where the true |B| is above this, gauss")
+    add("--ssim_range", type=POSITIVE, default=3000.0, help="the range of field strengths in SSIM, gauss")
+    add("--foreshortening", action="store_true", help="flux through the solar surface, 1 / cos(theta) larger than across the line of sight")
+    add("--display_range", type=POSITIVE, default=100.0, help="+- gauss at which the page of figures shows magnetograms")
     return parser
 
 

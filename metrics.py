@@ -1,0 +1,313 @@
+"""How well a generated magnetogram agrees with the true one: correlation, error, flux, structure, texture.
+
+Pure functions of arrays in gauss `(H, W)` and a boolean mask of the pixels that count; whatever is not finite in either
+image never counts. Which pixels lie on the disk, and how large they are, is `disk.py`; files and tables are
+`pix2pixCC_Evaluate.py`.
+
+Definitions, where the papers leave a choice:
+
+active region
+    where |B_true|, averaged over 8 x 8 pixels, is above 50 G: between the quiet network (10 to 20 G at 2 arcsec/pixel)
+    and plage (above 100 G). Everything else on the disk is quiet region.
+binned
+    an n x n block is the mean of its pixels that count, and is used if at least half of them do.
+PPE10
+    share of pixels where |B_generated - B_true| <= 0.1 |B_true| (Galvez et al. 2019, ApJS 242 7).
+R^2
+    1 - sum (B_generated - B_true)^2 / sum (B_true - mean)^2: negative where a constant would do better.
+"""
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import fft, ndimage
+
+__all__ = ["ACTIVE_SMOOTHING", "ACTIVE_THRESHOLD", "BINNING", "POLARITY_THRESHOLD", "SSIM_RANGE", "REGIONS", "Moments", "pearson", "concordance",
+           "rmse", "r_squared", "ppe10", "binned", "active_region", "polarity_agreement", "ssim", "flux", "score",
+           "regional_scores", "FREQUENCY_EDGES", "power_spectrum", "power_ratio"]
+
+BINNING = 8                     # pixels, as in Jeong et al. (2022)
+ACTIVE_THRESHOLD = 50.0         # gauss
+ACTIVE_SMOOTHING = 8            # pixels
+POLARITY_THRESHOLD = 30.0       # gauss: five times the noise of an HMI 720 s magnetogram (Liu et al. 2012)
+SSIM_RANGE = 3000.0             # gauss: the +-1500 G of AISFM v3
+REGIONS = ("full", "active", "quiet")
+FREQUENCY_EDGES = np.geomspace(1 / 512, 0.5, 33)      # cycles per pixel, the same for every image of a set
+
+
+@dataclass(frozen=True)
+class Moments:
+    """First and second moments of pairs (generated, real); they add up, so that a set is pooled without holding it."""
+
+    count: int = 0
+    mean_generated: float = 0.0
+    mean_real: float = 0.0
+    scatter_generated: float = 0.0      # sum of squared deviations from the mean
+    scatter_real: float = 0.0
+    scatter_both: float = 0.0
+
+    @classmethod
+    def of(cls, generated: np.ndarray, real: np.ndarray) -> Moments:
+        """The moments of all pairs where both values are finite."""
+        generated, real = np.asarray(generated, dtype=np.float64).ravel(), np.asarray(real, dtype=np.float64).ravel()
+        both = np.isfinite(generated) & np.isfinite(real)
+        if not both.all():
+            generated, real = generated[both], real[both]
+        if not generated.size:
+            return cls()
+        mean_generated, mean_real = float(generated.mean()), float(real.mean())
+        generated, real = generated - mean_generated, real - mean_real
+        return cls(generated.size, mean_generated, mean_real,
+                   float(generated @ generated), float(real @ real), float(generated @ real))
+
+    def __add__(self, other: Moments) -> Moments:
+        """The moments of both samples together (Chan et al. 1979)."""
+        count = self.count + other.count
+        if not count:
+            return self
+        step_generated, step_real = other.mean_generated - self.mean_generated, other.mean_real - self.mean_real
+        share, weight = other.count / count, self.count * other.count / count
+        return Moments(count, self.mean_generated + share * step_generated, self.mean_real + share * step_real,
+                       self.scatter_generated + other.scatter_generated + weight * step_generated ** 2,
+                       self.scatter_real + other.scatter_real + weight * step_real ** 2,
+                       self.scatter_both + other.scatter_both + weight * step_generated * step_real)
+
+    @property
+    def pearson(self) -> float:
+        """Pearson's correlation coefficient; NaN for fewer than two pairs or a constant image."""
+        scale = math.sqrt(self.scatter_generated) * math.sqrt(self.scatter_real)
+        return self.scatter_both / scale if self.count > 1 and scale > 0 else math.nan
+
+    @property
+    def concordance(self) -> float:
+        """Concordance correlation coefficient (Lin 1989), with the n - 1 forms as in training."""
+        if self.count < 2:
+            return math.nan
+        bottom = self.scatter_generated + self.scatter_real + (self.count - 1) * self.bias ** 2
+        return 2 * self.scatter_both / bottom if bottom > 0 else math.nan
+
+    @property
+    def bias(self) -> float:
+        """Mean of generated - real, gauss."""
+        return self.mean_generated - self.mean_real if self.count else math.nan
+
+    @property
+    def squared_error(self) -> float:
+        """Sum of (generated - real)^2."""
+        return max(self.scatter_generated + self.scatter_real - 2 * self.scatter_both, 0.0) + self.count * self.bias ** 2
+
+    @property
+    def rmse(self) -> float:
+        """Root of the mean of (generated - real)^2, gauss."""
+        return math.sqrt(self.squared_error / self.count) if self.count else math.nan
+
+    @property
+    def r_squared(self) -> float:
+        """Coefficient of determination of the generated values as a prediction of the real ones."""
+        return 1 - self.squared_error / self.scatter_real if self.count > 1 and self.scatter_real > 0 else math.nan
+
+    @property
+    def slope(self) -> float:
+        """Slope of the least-squares line generated = slope * real + intercept."""
+        return self.scatter_both / self.scatter_real if self.count > 1 and self.scatter_real > 0 else math.nan
+
+
+def pearson(generated: np.ndarray, real: np.ndarray) -> float:
+    """Pearson's correlation coefficient of all pairs of finite pixels."""
+    return Moments.of(generated, real).pearson
+
+
+def concordance(generated: np.ndarray, real: np.ndarray) -> float:
+    """Concordance correlation coefficient of all pairs of finite pixels."""
+    return Moments.of(generated, real).concordance
+
+
+def rmse(generated: np.ndarray, real: np.ndarray) -> float:
+    """Root-mean-square error over all pairs of finite pixels, gauss."""
+    return Moments.of(generated, real).rmse
+
+
+def r_squared(generated: np.ndarray, real: np.ndarray) -> float:
+    """Coefficient of determination over all pairs of finite pixels."""
+    return Moments.of(generated, real).r_squared
+
+
+def ppe10(generated: np.ndarray, real: np.ndarray) -> float:
+    """Share of pixels (0..1) whose error is at most 10% of the true value."""
+    valid = np.isfinite(generated) & np.isfinite(real)
+    if not valid.any():
+        return math.nan
+    real = np.asarray(real, dtype=np.float64)[valid]
+    return float(np.mean(np.abs(np.asarray(generated)[valid] - real) <= 0.1 * np.abs(real)))
+
+
+def binned(image: np.ndarray, n: int, mask: np.ndarray | None = None, *, valid_share: float = 0.0) -> np.ndarray:
+    """Average an image over n x n blocks, each the mean of its valid pixels.
+
+    Parameters
+    ----------
+    image : ndarray (H, W)
+        Sides that n does not divide end in smaller blocks.
+    n : int
+        Pixels on a block's side.
+    mask : bool ndarray (H, W), optional
+        True where pixels count. What is not finite never counts.
+    valid_share : float
+        Blocks where a smaller share of the n x n pixels counts are NaN, as are blocks where none does.
+
+    Returns
+    -------
+    float64 ndarray (ceil(H / n), ceil(W / n))
+    """
+    valid = np.isfinite(image) if mask is None else np.isfinite(image) & mask
+    height, width = image.shape
+    edges = ((0, -height % n), (0, -width % n))
+    blocks = (-(-height // n), n, -(-width // n), n)
+    total = np.pad(np.where(valid, image, 0.0).astype(np.float64), edges).reshape(blocks).sum(axis=(1, 3))
+    count = np.pad(valid, edges).reshape(blocks).sum(axis=(1, 3))
+    enough = (count > 0) & (count >= valid_share * n * n)
+    return np.where(enough, total / np.maximum(count, 1), np.nan)
+
+
+def active_region(real: np.ndarray, mask: np.ndarray, *, threshold: float = ACTIVE_THRESHOLD,
+                  smoothing: int = ACTIVE_SMOOTHING) -> np.ndarray:
+    """The pixels of `mask` where |B_true|, averaged over `smoothing` x `smoothing` valid pixels, exceeds `threshold` gauss."""
+    valid = mask & np.isfinite(real)
+    strength = ndimage.uniform_filter(np.where(valid, np.abs(real), 0.0).astype(np.float64), smoothing, mode="constant")
+    share = ndimage.uniform_filter(valid.astype(np.float64), smoothing, mode="constant")
+    return valid & (strength > threshold * share)
+
+
+def polarity_agreement(generated: np.ndarray, real: np.ndarray, *, threshold: float = POLARITY_THRESHOLD) -> float:
+    """Share (0..1) of the pixels with |B_true| above `threshold` gauss where the generated field has the true sign."""
+    strong = np.isfinite(generated) & np.isfinite(real) & (np.abs(real) > threshold)
+    return float(np.mean(np.sign(generated[strong]) == np.sign(real[strong]))) if strong.any() else math.nan
+
+
+def ssim(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *, data_range: float = SSIM_RANGE) -> float:
+    """Mean structural similarity (Wang et al. 2004, 7 x 7 windows) over the windows that lie wholly within `mask`.
+
+    `data_range` is in gauss: the constants that steady the quotient are (0.01 `data_range`)^2 and (0.03 `data_range`)^2.
+    """
+    from skimage.metrics import structural_similarity   # slow to import, and not needed while training
+    window = 7
+    valid = mask & np.isfinite(generated) & np.isfinite(real)
+    inner = ndimage.binary_erosion(valid, np.ones((window, window)))
+    if not inner.any():
+        return math.nan
+    _, similarity = structural_similarity(np.where(valid, real, 0.0).astype(np.float64), np.where(valid, generated, 0.0).astype(np.float64),
+                                          win_size=window, data_range=data_range, full=True)
+    return float(similarity[inner].mean())
+
+
+def flux(image: np.ndarray, mask: np.ndarray, pixel_area: np.ndarray | float) -> tuple[float, float]:
+    """Total unsigned and net flux in maxwell of the valid pixels of `image` (gauss); `pixel_area` is in cm^2."""
+    valid = mask & np.isfinite(image)
+    elements = np.asarray(image, dtype=np.float64)[valid] * np.broadcast_to(pixel_area, image.shape)[valid]
+    return float(np.abs(elements).sum()), float(elements.sum())
+
+
+def regional_scores(generated: np.ndarray, real: np.ndarray, valid: np.ndarray, active: np.ndarray, *,
+                    binning: int = BINNING) -> tuple[dict[str, float], dict[str, Moments]]:
+    """The metrics of the full disk, the active and the quiet regions, and the moments that pool them over a set.
+
+    Parameters
+    ----------
+    generated, real : ndarray (H, W)
+        Gauss.
+    valid, active : bool ndarray (H, W)
+        The pixels that count, and those of them in active regions.
+
+    Returns
+    -------
+    scores, moments : dict
+        For each region R of `REGIONS` the scores that `score` names; moments `R` of the pixels, `R_binned` of the blocks.
+    """
+    scores: dict[str, float] = {}
+    moments: dict[str, Moments] = {}
+    for name, region in zip(REGIONS, (valid, active, valid & ~active), strict=True):
+        inside = generated[region], real[region]
+        pixels = moments[name] = Moments.of(*inside)
+        blocks = moments[f"{name}_binned"] = Moments.of(binned(generated, binning, region, valid_share=0.5),
+                                                        binned(real, binning, region, valid_share=0.5))
+        scores |= {f"{name}_cc": pixels.pearson, f"{name}_ccc": pixels.concordance,
+                   f"{name}_cc_binned": blocks.pearson, f"{name}_ccc_binned": blocks.concordance,
+                   f"{name}_rmse": pixels.rmse, f"{name}_r2": pixels.r_squared, f"{name}_ppe10": ppe10(*inside)}
+    return scores, moments
+
+
+def score(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *, binning: int = BINNING,
+          active_threshold: float = ACTIVE_THRESHOLD, active_smoothing: int = ACTIVE_SMOOTHING,
+          polarity_threshold: float = POLARITY_THRESHOLD) -> dict[str, float]:
+    """The main metrics of one image, cheap enough for every checkpoint.
+
+    Parameters
+    ----------
+    generated, real : ndarray (H, W)
+        Gauss.
+    mask : bool ndarray (H, W)
+        The disk.
+
+    Returns
+    -------
+    dict
+        For each region R of `full`, `active`, `quiet`: `R_cc`, `R_ccc` (Pearson and concordance), `R_cc_binned`, `R_ccc_binned`,
+        `R_rmse` (gauss), `R_r2`, `R_ppe10`; then `polarity_agreement` and `flux_ratio` (total unsigned flux, generated / real).
+        NaN where a metric is not defined, as in a region that has no pixels.
+    """
+    valid = mask & np.isfinite(generated) & np.isfinite(real)
+    active = active_region(real, valid, threshold=active_threshold, smoothing=active_smoothing)
+    scores, _ = regional_scores(generated, real, valid, active, binning=binning)
+    scores["polarity_agreement"] = polarity_agreement(generated[valid], real[valid], threshold=polarity_threshold)
+    true_flux = flux(real, valid, 1.0)[0]
+    scores["flux_ratio"] = flux(generated, valid, 1.0)[0] / true_flux if true_flux > 0 else math.nan
+    return scores
+
+
+def _modes(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frequency (cycles per pixel) and power of every Fourier mode of the disk, tapered over a tenth of its radius."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = np.s_[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
+    depth = ndimage.distance_transform_edt(np.pad(mask[box], 1))[1:-1, 1:-1]
+    window = np.sin(np.pi / 2 * np.clip(depth / (0.1 * math.sqrt(mask.sum() / np.pi)), 0, 1)) ** 2
+    field = np.where(mask[box], image[box], 0.0).astype(np.float64)
+    field = (field - (field * window).sum() / window.sum()) * window
+    power = np.abs(fft.rfft2(field)) ** 2 / (window ** 2).sum()
+    return np.hypot(*np.meshgrid(fft.fftfreq(field.shape[0]), fft.rfftfreq(field.shape[1]), indexing="ij")), power
+
+
+def power_spectrum(image: np.ndarray, mask: np.ndarray, edges: np.ndarray = FREQUENCY_EDGES) -> np.ndarray:
+    """Radially averaged power spectrum of the valid pixels within `mask`, which is tapered towards its edge.
+
+    Returns
+    -------
+    float64 ndarray (len(edges) - 1,)
+        Mean power in gauss^2 (white noise of standard deviation s has s^2 everywhere) between the frequencies `edges`
+        in cycles per pixel; NaN where the image has no mode.
+    """
+    valid = mask & np.isfinite(image)
+    if not valid.any():
+        return np.full(len(edges) - 1, np.nan)
+    frequency, power = _modes(image, valid)
+    total, _ = np.histogram(frequency, edges, weights=power)
+    count, _ = np.histogram(frequency, edges)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def power_ratio(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *, split: int = BINNING) -> tuple[float, float]:
+    """Power of the generated over that of the true image at scales above and below `split` pixels: (coarse, fine).
+
+    A field that is too smooth has a fine ratio well below 1, whatever its correlation.
+    """
+    valid = mask & np.isfinite(generated) & np.isfinite(real)
+    if not valid.any():
+        return math.nan, math.nan
+    frequency, power_generated = _modes(generated, valid)
+    _, power_real = _modes(real, valid)
+    ratios = []
+    for band in ((frequency > 0) & (frequency < 1 / split), (frequency >= 1 / split) & (frequency <= 0.5)):
+        true_power = power_real[band].sum()
+        ratios.append(float(power_generated[band].sum() / true_power) if true_power > 0 else math.nan)
+    return ratios[0], ratios[1]

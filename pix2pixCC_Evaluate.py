@@ -1,0 +1,219 @@
+"""Score generated against true magnetograms with the papers' metrics.
+
+    python pix2pixCC_Evaluate.py --generated checkpoints/pix2pixCC/Image/Test/760000 --real datasets/Test/Target
+    python pix2pixCC_Evaluate.py --generated DIR --real DIR --out DIR --foreshortening --disk_radius 0.9
+
+writes `scores.csv` (a row an image), `summary.json` (the set) and `figures.png` (one page), and prints a table. Metrics are
+defined in `metrics.py`, the geometry of the disk in `disk.py`.
+"""
+from __future__ import annotations
+
+import csv
+import functools
+import math
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from disk import Disk, disk_of_header
+from evaluation import Evaluation, Pool, evaluate_image, pool, summary_of
+from figures import evaluation_page
+from images import FITS_FORMATS, FORMATS, Image, format_of, list_images, read_image
+from options import evaluate_parser
+from pipeline import pair_files
+from utils import VERSION, UserError, atomic_path, run_command, stem_of, time_in_name, write_json
+
+__all__ = ["main"]
+
+PAPER = "AISFM v3 on real data (Jeong et al. 2022), CC of 8 x 8 bins: 0.88 full disk, 0.91 active, 0.70 quiet"
+
+
+def _images(folder: str, data_format: str | None, flag: str) -> list[Path]:
+    """The images of a folder: of `data_format`, else FITS if there are any, else of whatever format there is."""
+    path = Path(folder)
+    if not path.is_dir():
+        raise UserError(f"--{flag} {folder}: there is no such folder")
+    present = {format_of(each) for each in path.iterdir()}
+    choice = data_format or next((each for each in (*FITS_FORMATS, "npy", *FORMATS) if each in present), None)
+    if choice is None or choice not in present:
+        wanted = f".{data_format} files" if data_format else f"images ({', '.join(FORMATS)})"
+        raise UserError(f"--{flag} {folder} holds no {wanted}; choose another folder or --data_format_{flag}")
+    return list_images(folder, choice)
+
+
+def _without_partner(paths: Sequence[Path], others: Sequence[Path]) -> set[Path]:
+    def keys(path: Path) -> set[str]:
+        return {stem_of(path), str(time_in_name(stem_of(path)) or stem_of(path))}
+    present = set().union(*map(keys, others))
+    return {path for path in paths if not keys(path) & present}
+
+
+def _pair(generated: Sequence[Path], real: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[Path], list[Path]]:
+    """Pairs (generated, real) as training pairs its files, an `_AI` at a name's end aside; and the files without a partner."""
+    plain = {path.with_name(path.name.replace(stem_of(path), stem_of(path).removesuffix("_AI"), 1)): path for path in generated}
+    if len(plain) < len(generated):
+        plain = {path: path for path in generated}
+    lone_generated: set[Path] = set()
+    lone_real: set[Path] = set()
+    try:
+        pairs = pair_files(list(plain), real)
+    except UserError:
+        lone_generated, lone_real = _without_partner(list(plain), real), _without_partner(real, list(plain))
+        if len(lone_generated) == len(plain) or not lone_generated | lone_real:
+            raise
+        pairs = pair_files([path for path in plain if path not in lone_generated], [path for path in real if path not in lone_real])
+    return ([(plain[first], second) for first, second in pairs],
+            [path for name, path in plain.items() if name in lone_generated], [path for path in real if path in lone_real])
+
+
+def _gauss(image: Image, limits: Sequence[float] | None) -> np.ndarray:
+    """The image `(H, W)` in gauss: as it is, or 0..255 (8-bit) or -1..1 (others) stretched to `limits`."""
+    field = image.data[0]
+    if limits is None:
+        return field
+    lowest, highest = (0.0, 255.0) if image.is_8bit else (-1.0, 1.0)
+    return limits[0] + (field - lowest) / (highest - lowest) * (limits[1] - limits[0])
+
+
+def _common_disk(generated: Image, real: Image) -> tuple[Disk, str]:
+    """The disk of a pair from either header, and which; the headers of both must agree to a pixel."""
+    shape = real.data.shape[-2:]
+    placed = {name: disk_of_header(image.header, shape) for name, image in (("real", real), ("generated", generated))
+              if image.header is not None and str(image.header.get("CTYPE1", "")).startswith("HPLN")}
+    if len(placed) == 2:
+        first, second = placed["real"], placed["generated"]
+        off = max(math.dist(first.centre, second.centre), abs(first.radius - second.radius))
+        if not off <= 1:
+            raise UserError(f"by their headers the two disks differ by {off:.1f} pixels: register both the same way (pix2pixCC_Prepare.py)")
+    return (next(iter(placed.values())), f"{next(iter(placed))} header") if placed else (disk_of_header(None, shape), "assumed registered")
+
+
+def _read_pair(generated: Path, real: Path, limits: Sequence[float] | None) -> tuple[np.ndarray, np.ndarray, Disk, str]:
+    """Both magnetograms in gauss, their disk, and where its geometry comes from."""
+    images = read_image(generated, 1, side="target"), read_image(real, 1, side="target")
+    shapes = [image.data.shape[-2:] for image in images]
+    if shapes[0] != shapes[1]:
+        raise UserError("unequal sizes: generated {} x {}, true {} x {}".format(*shapes[0], *shapes[1]))
+    disk, source = _common_disk(*images)
+    return _gauss(images[0], limits), _gauss(images[1], limits), disk, source
+
+
+def _evaluate_pair(pair: tuple[Path, Path], *, gauss_limits: Sequence[float] | None, **settings: Any) -> tuple[Evaluation | None, str]:
+    """The evaluation and where its geometry comes from; or None and why the pair cannot be scored."""
+    try:
+        generated, real, disk, source = _read_pair(*pair, gauss_limits)
+        return evaluate_image(generated, real, disk, **settings), source
+    except (UserError, ValueError) as error:
+        return None, str(error)
+
+
+def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with atomic_path(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows({name: f"{value:.8g}" if isinstance(value, float) else value for name, value in row.items()} for row in rows)
+
+
+def _without_nan(content: Any) -> Any:
+    """JSON knows no NaN: null instead."""
+    if isinstance(content, dict):
+        return {name: _without_nan(value) for name, value in content.items()}
+    if isinstance(content, list):
+        return [_without_nan(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def _table(summary: dict[str, Any], binning: int) -> str:
+    """The set on one screen: mean and scatter over the images."""
+    def cell(name: str, scale: float = 1.0, digits: int = 3) -> str:
+        values = summary["metrics"][name]
+        if not values["images"]:
+            return "-".rjust(17)
+        scatter = "" if math.isnan(values["std"]) else f" ± {scale * values['std']:.{digits}f}"
+        return f"{scale * values['mean']:.{digits}f}{scatter}".rjust(17)
+
+    def number(value: float, form: str) -> str:
+        return "-" if math.isnan(value) else format(value, form)
+
+    bins = f"{binning} x {binning}"
+    lines = [f"{'mean ± std over the images':28}{'full disk':>17}{'active':>17}{'quiet':>17}"]
+    for title, metric, scale, digits in (
+            ("CC", "cc", 1, 3), (f"CC, {bins}", "cc_binned", 1, 3), ("concordance CC", "ccc", 1, 3),
+            (f"concordance CC, {bins}", "ccc_binned", 1, 3), ("RMSE [G]", "rmse", 1, 1), ("R^2", "r2", 1, 3), ("PPE10 [%]", "ppe10", 100, 1)):
+        lines.append(f"{title:28}" + "".join(cell(f"{region}_{metric}", scale, digits) for region in ("full", "active", "quiet")))
+    for title, metric in (("SSIM", "ssim"), ("polarity agreement", "polarity_agreement"),
+                          (f"power ratio above {binning} pixels", "power_ratio_coarse"), (f"power ratio below {binning} pixels", "power_ratio_fine")):
+        lines.append(f"{title:28}{cell(metric)}")
+    for title, kind in (("total unsigned flux", "unsigned"), ("net flux", "net")):
+        flux = summary["flux"][kind]
+        lines.append(f"{title:28}{'CC ' + number(flux['cc'], '.3f'):>17}{'slope ' + number(flux['slope'], '.3f'):>17}"
+                     f"{'error ' + number(flux['relative_error'], '.1%'):>17}{'bias ' + number(flux['relative_bias'], '+.1%'):>17}")
+    return "\n".join(lines)
+
+
+def _progress(function: Callable, items: Sequence, workers: int) -> list:
+    """Map in threads (NumPy and SciPy leave the interpreter free), with a progress bar where someone watches."""
+    with ThreadPoolExecutor(max(workers, 1)) as executor:
+        return list(tqdm(executor.map(function, items), total=len(items), unit="image", disable=None, leave=False))
+
+
+def _report(out: Path, rows: Sequence[dict[str, Any]], pooled: Pool, pairs: Sequence[tuple[Path, Path]], *, about: dict[str, Any],
+            gauss_limits: Sequence[float] | None, display_range: float) -> dict[str, Any]:
+    """Write the CSV, the summary and the page of figures of the scored `pairs`."""
+    settings = about["settings"]
+    summary = about | summary_of(pooled)
+    _write_csv(out / "scores.csv", rows)
+    write_json(out / "summary.json", _without_nan(summary))
+    generated, real, disk, _ = _read_pair(*pairs[pooled.typical], gauss_limits)
+    evaluation_page(out / "figures.png", pooled, summary, generated=generated, real=real, disk=disk,
+                    name=stem_of(pairs[pooled.typical][1]), disk_radius=settings["disk_radius"], binning=settings["binning"],
+                    display_limit=display_range, title=f"Generated against true magnetograms: {len(pairs)} image{'s' * (len(pairs) > 1)}")
+    return summary
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Score the pairs of two folders; 2 if nothing can be scored, or with `--strict` if anything was left out."""
+    opt = evaluate_parser().parse_args(argv)
+    pairs, lone_generated, lone_real = _pair(_images(opt.generated, opt.data_format_generated, "generated"),
+                                             _images(opt.real, opt.data_format_real, "real"))
+    settings = {name: getattr(opt, name) for name in ("disk_radius", "binning", "active_threshold", "active_smoothing",
+                                                      "polarity_threshold", "ssim_range", "foreshortening")}
+    results = _progress(functools.partial(_evaluate_pair, gauss_limits=opt.gauss_limits, **settings), pairs, opt.n_workers)
+
+    rows = [{"name": stem_of(real), "status": "skipped" if evaluation is None else "scored", "reason": reason if evaluation is None else "",
+             "generated": generated.name, "real": real.name, "geometry": "" if evaluation is None else reason}
+            | ({} if evaluation is None else evaluation.scores) for (generated, real), (evaluation, reason) in zip(pairs, results, strict=True)]
+    for paths, side, missing in ((lone_generated, "generated", "true"), (lone_real, "real", "generated")):
+        rows += [{"name": stem_of(path), "status": "skipped", "reason": f"no {missing} image of this name or time", side: path.name} for path in paths]
+    rows.sort(key=lambda row: "geometry" not in row or row["status"] == "skipped")        # numbers first: columns follow the first row
+    skipped = [row for row in rows if row["status"] == "skipped"]
+    for row in skipped:
+        print(f"skipped {row['name']}: {row['reason']}", file=sys.stderr)
+
+    out = Path(opt.out or Path(opt.generated) / "evaluation")
+    scored = [(pair, evaluation) for pair, (evaluation, _) in zip(pairs, results, strict=True) if evaluation is not None]
+    if not scored:
+        _write_csv(out / "scores.csv", rows)
+        raise UserError(f"none of the {len(rows)} images can be scored; the reasons are above and in {out / 'scores.csv'}")
+    about = {"version": VERSION, "generated": str(opt.generated), "real": str(opt.real), "images": len(scored),
+             "skipped": [{"name": row["name"], "reason": row["reason"]} for row in skipped], "settings": settings}
+    summary = _report(out, rows, pool([evaluation for _, evaluation in scored]), [pair for pair, _ in scored], about=about,
+                      gauss_limits=opt.gauss_limits, display_range=opt.display_range)
+    print(f"{len(scored)} image{'s' * (len(scored) > 1)} scored within {opt.disk_radius:g} solar radii"
+          + (f", {len(skipped)} skipped" if skipped else "")
+          + f"; active: |B| over {opt.active_smoothing} x {opt.active_smoothing} pixels above {opt.active_threshold:g} G\n")
+    print(_table(summary, opt.binning))
+    print(f"\n{PAPER}\n{out / 'scores.csv'}, summary.json, figures.png")
+    if opt.strict and skipped:
+        raise UserError(f"--strict: {len(skipped)} of {len(rows)} images were skipped; the reasons are above and in {out / 'scores.csv'}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_command(main)
