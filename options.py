@@ -6,9 +6,11 @@ flags the user typed. Nothing below the commands sees the result: functions take
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
+from datetime import datetime
 
-__all__ = ["train_parser", "test_parser", "evaluate_parser", "command_parser", "parse", "boolean", "MODEL_FLAGS"]
+__all__ = ["train_parser", "test_parser", "evaluate_parser", "prepare_parser", "sun_parser", "command_parser", "parse", "boolean", "MODEL_FLAGS"]
 
 FORMATS = ("tif", "tiff", "png", "jpg", "jpeg", "npy", "fits", "fts", "fit")
 IMAGE_MODES = ("png", "jpg", "jpeg", "tif", "tiff")
@@ -214,6 +216,7 @@ def evaluate_parser() -> argparse.ArgumentParser:
         help="the files are not in gauss: 0..255 of 8-bit images, -1..1 of others, stand for LOW..HIGH gauss (default: gauss)")
     add("--strict", action="store_true", help="leave with status 2 if any image had to be skipped")
     add("--n_workers", type=COUNT, default=1, help="images scored at a time")
+    add("--no_figures", action="store_true", help="draw no page of figures")
 
     add = parser.add_argument_group("what counts").add_argument
     add("--disk_radius", type=POSITIVE, default=0.98, help="pixels up to here count, in solar radii from the disk's centre; geometry from the header")
@@ -269,3 +272,81 @@ def _network_flags(parser: argparse.ArgumentParser) -> None:
     add("--trans_conv", type=boolean, default=True, help="False: bilinear upsampling and convolutions in the decoder")
     add("--norm_type", choices=("InstanceNorm2d", "BatchNorm2d"), default="InstanceNorm2d", help="normalisation")
     add("--padding_type", choices=("replication", "reflection", "zero"), default="replication", help="padding")
+
+
+def prepare_parser() -> argparse.ArgumentParser:
+    parser = command_parser("pix2pixCC_Prepare.py", "Raw AIA, HMI and EUVI FITS, as downloaded, to model-ready cubes. What is already "
+                            "there, made of the same files under the same flags, is not made again: repeat a stopped command to go on.")
+    parser.usage = "%(prog)s {train,farside} [flags]"
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,farside}")
+    manner = {"formatter_class": Help, "allow_abbrev": False}
+    train = commands.add_parser("train", help="pairs of AIA images and HMI magnetograms, to train and to test",
+                                description="Pair AIA images with HMI magnetograms: Train/Input, Train/Target, Test/Input, Test/Target.",
+                                usage="pix2pixCC_Prepare.py train [flags]", **manner)
+    farside = commands.add_parser("farside", help="inputs from STEREO EUVI images, to generate farside magnetograms",
+                                  description="Group EUVI images by spacecraft and time: one input a time and spacecraft.",
+                                  usage="pix2pixCC_Prepare.py farside [flags]", **manner)
+    _prepare_flags(train, "AIA passbands in channel order, any number", ["304", "193", "171"], tolerance=10.0)
+    _prepare_flags(farside, "EUVI passbands in channel order", ["304", "195", "171"], tolerance=20.0)
+    add = train.add_argument_group("test set").add_argument
+    add("--test_months", nargs="+", default=[], metavar="MONTH", help="months to test on: 9 10 (of every year), or 2014-09")
+    add("--test_dates", nargs="+", default=[], metavar="DATE", help="days to test on: 2011-03-05, or 2011-03-01:2011-03-31")
+    add("--test_gap", type=POSITIVE, default=1.0,
+        help="drop training pairs within this many days of a test time (13.6: no active region is shared), also by way of references")
+    add("--allow_overlap", action="store_true", help="keep them all")
+    return parser
+
+
+def _prepare_flags(parser: argparse.ArgumentParser, channels: str, passbands: list[str], tolerance: float) -> None:
+    add = parser.add_argument_group("files").add_argument
+    add("--raw", nargs="+", required=True, metavar="DIR", help="folders of raw files, in any nesting")
+    add("--out", required=True, metavar="DIR", help="where to write, such as datasets/NAME")
+    add = parser.add_argument_group("what a cube holds").add_argument
+    add("--channels", nargs="+", default=passbands, metavar="PASSBAND", help=channels)
+    add("--frontside_reference", action="store_true",
+        help="add the AIA images and the magnetogram of when the same longitudes last faced Earth (27.2753 days before, in training)")
+    add("--size", type=COUNT, default=1024, help="pixels on a side")
+    add = parser.add_argument_group("pairing in time").add_argument
+    add("--tolerance", type=POSITIVE, default=tolerance, help="minutes that an image may lie off the others")
+    add("--reference_tolerance", type=POSITIVE, default=60.0, help="minutes that a reference image may lie off the reference time")
+    add("--cadence", default=None, help="times to take: 12h, 30m, 1d, counted from 0 UT (default: all that are there)")
+    add = parser.add_argument_group("quality").add_argument
+    add("--max_missing", type=_share, default=0.01, help="greatest share of missing pixels on the disk")
+    add("--strict", action="store_true", help="stop at the first bad file instead of skipping it")
+    add = parser.add_argument_group("work").add_argument
+    add("--n_workers", type=COUNT, default=min(8, os.cpu_count() or 1), help="processes")
+    add("--shard", default=None, metavar="I/N", help="do only part I of N (1/N to N/N), for job arrays")
+    add("--dry_run", action="store_true", help="index the headers, say what would be written, and stop")
+
+
+def sun_parser() -> argparse.ArgumentParser:
+    parser = command_parser("synthetic_sun.py",
+                            "Write a data set of synthetic Suns, whose farside is known: model-ready pairs to train and to test on, or "
+                            "the raw files of one Sun as AIA, HMI and EUVI would have taken them (--raw).")
+    add = parser.add_argument_group("data set").add_argument
+    add("--out", required=True, metavar="DIR", help="where to write, such as datasets/demo")
+    add("--size", type=_at_least(16), default=128, help="pixels on a side")
+    add("--passbands", nargs="+", choices=("304", "171", "193", "195", "211", "284", "335", "131", "94"), default=["171"], metavar="PASSBAND",
+        help="EUV passbands in channel order: 304 171 193 211 335 131 94; EUVI takes 195 for 193")
+    add("--frontside_reference", action="store_true",
+        help="add what SDO saw of the same longitudes when they last faced Earth: EUV images and magnetogram")
+    add("--seed", type=WHOLE, default=0, help="other seeds give other Suns")
+    add("--n_workers", type=COUNT, default=None, help="processes (default: one a core)")
+    add = parser.add_argument_group("pairs").add_argument
+    add("--pairs", type=COUNT, default=150, help="training pairs, each of another Sun: Train/Input, Train/Target")
+    add("--test_suns", type=WHOLE, default=30, help="farside views of unseen Suns, with the truth: Test/Input, Test/Target")
+    add = parser.add_argument_group("raw files").add_argument
+    add("--raw", action="store_true", help="write AIA level 1, HMI 720 s and EUVI level 0 files of one Sun")
+    add("--spacecraft", nargs="+", choices=("SDO", "STEREO-A", "STEREO-B"), default=["SDO", "STEREO-A", "STEREO-B"], metavar="NAME",
+        help="SDO (AIA and HMI), STEREO-A, STEREO-B (EUVI)")
+    add("--start", type=_date, default=_date("2011-03-01"), help="first time, UTC: 2011-03-01, or 2011-03-01T12:00")
+    add("--days", type=POSITIVE, default=1.0, help="how long to observe")
+    add("--cadence", type=_at_least(0.1, float), default=12.0, help="hours from one observation to the next")
+    return parser
+
+
+def _date(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=None)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2011-03-01 or 2011-03-01T12:00") from error

@@ -1,0 +1,262 @@
+"""The magnetic field of a synthetic Sun: flux elements that emerge, rotate, disperse and decay on the whole sphere.
+
+All flux is carried by small elements (Carrington longitude, latitude, magnetic flux), so that the field is the same whoever
+looks at it and at whatever resolution. Two families: bipolar active regions (Hale's law, Joy's law, a compact leading and a
+scattered following polarity) and the mixed-polarity network at the borders of supergranules.
+How they look is in `synthetic_sun.py`.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from functools import lru_cache
+
+import numpy as np
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+
+__all__ = ["FluxElements", "Regions", "Loops", "rotation_rate", "active_regions", "network", "region_elements", "coronal_loops",
+           "CARRINGTON_RATE", "SYNODIC_PERIOD_DAYS"]
+
+CARRINGTON_RATE = 14.1844            # sidereal, degrees a day
+SYNODIC_PERIOD_DAYS = 27.2753
+MEGAMETRES_PER_DEGREE = 12.1424      # on the solar surface
+RSUN_CENTIMETRES = 6.957e10
+HALE_SIGN_NORTH = -1                 # the leading polarity of the northern hemisphere in solar cycle 24
+ANTI_HALE_FRACTION = 0.04            # Li & Ulrich (2012) find a few per cent
+DIFFUSION = 250.0                    # supergranular random walk, km^2/s
+LIFETIME_BLOCKS = 4                  # regions older than this many rotations are forgotten
+ELEMENT_DEGREES = 0.12               # standard deviation of an element: a megametre and a half
+ELEMENT_FLUX = 4e19                  # Mx, of active regions
+NETWORK_ELEMENTS = 36000             # on the whole sphere
+NETWORK_FLUX = 9e18                  # Mx, mean of an element: about 5 G of unsigned flux
+NETWORK_TURNOVER_DAYS = 1.5          # lifetime of a supergranule
+SUPERGRANULES = 6500
+LOOP_LIGHT = 1 / 250                 # the quiet Sun being about 1
+
+
+@dataclass(frozen=True)
+class FluxElements:
+    """Flux elements on the sphere: Carrington longitude and latitude (degrees), signed flux (Mx); `noise`: standard normal marks."""
+
+    longitude: np.ndarray
+    latitude: np.ndarray
+    flux: np.ndarray
+    noise: np.ndarray
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Active regions, one array element each; `birth` and time scales in days, angles in degrees, `flux` of one polarity in Mx.
+
+    `leading_sign` is the polarity of the leading part, `tilt` its angle towards the equator, `seed` makes the fragments.
+    """
+
+    birth: np.ndarray
+    longitude: np.ndarray
+    latitude: np.ndarray
+    flux: np.ndarray
+    tilt: np.ndarray
+    leading_sign: np.ndarray
+    rise: np.ndarray
+    decay: np.ndarray
+    separation: np.ndarray
+    seed: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.birth)
+
+    def select(self, keep: np.ndarray) -> Regions:
+        """The regions that `keep` (a mask or indices) chooses."""
+        return Regions(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
+
+    def growth(self, day: float) -> np.ndarray:
+        """How far each region has emerged, 0..1."""
+        return 1 - np.exp(-np.clip(day - self.birth, 0, None) / self.rise)
+
+    def strength(self, day: float) -> np.ndarray:
+        """The share of its flux that each region shows on `day`."""
+        return self.growth(day) * np.exp(-np.clip(day - self.birth - 2 * self.rise, 0, None) / self.decay)
+
+
+def rotation_rate(latitude: np.ndarray | float) -> np.ndarray:
+    """Sidereal rotation of magnetic features, degrees a day (Snodgrass 1983, as in SunPy's differential rotation)."""
+    sine2 = np.sin(np.radians(latitude)) ** 2
+    return np.degrees(1e-6 * 86400) * (2.851 - 0.343 * sine2 - 0.474 * sine2 ** 2)
+
+
+def active_regions(seed: int, day: float) -> Regions:
+    """The active regions of Sun `seed` that may still be seen on `day`, small ephemeral ones included."""
+    block = int(np.floor(day / SYNODIC_PERIOD_DAYS))
+    blocks = [_regions_of_rotation(seed, number) for number in range(block - LIFETIME_BLOCKS, block + 1)]
+    regions = Regions(**{field.name: np.concatenate([getattr(part, field.name) for part in blocks]) for field in fields(Regions)})
+    return regions.select((regions.birth < day) & (regions.strength(day) * regions.flux > 2 * ELEMENT_FLUX))
+
+
+@lru_cache(maxsize=32)
+def _regions_of_rotation(seed: int, block: int) -> Regions:
+    """The regions that emerge during one synodic rotation."""
+    of_sun = np.random.default_rng([seed, 1])
+    activity = of_sun.uniform(0.7, 1.5)
+    belt = of_sun.uniform(13, 21)
+    nests = of_sun.uniform(0, 360, (2, 2))                            # two active longitudes a hemisphere
+    random = np.random.default_rng([seed, 2, block + 1_000_000])
+    count = random.poisson(42 * activity)
+    flux = 6e20 * (1 - random.random(count) * (1 - 80 ** -0.75)) ** (-1 / 0.75)      # a power law up to 5e22 Mx
+    hemisphere = random.choice([-1, 1], count)
+    latitude = hemisphere * np.clip(random.normal(belt, 5.5, count), 4, 38)
+    nested = random.random(count) < 0.3
+    longitude = np.where(nested, nests[(hemisphere + 1) // 2, random.integers(0, 2, count)] + random.normal(0, 12, count),
+                         random.uniform(0, 360, count)) % 360
+    size = (flux / 1e22) ** 0.35
+    anti_hale = random.random(count) < ANTI_HALE_FRACTION / size ** 0.5
+    return Regions(
+        birth=(block + random.random(count)) * SYNODIC_PERIOD_DAYS,
+        longitude=longitude, latitude=latitude, flux=flux,
+        tilt=32.1 * np.sin(np.radians(np.abs(latitude))) + random.normal(0, 10, count) / size,      # Joy's law, Stenflo & Kosovichev (2012)
+        leading_sign=HALE_SIGN_NORTH * hemisphere * np.where(anti_hale, -1, 1),
+        rise=random.uniform(1.0, 2.0, count) * size,
+        decay=random.uniform(18, 36, count) * size ** 1.2,
+        separation=random.uniform(5.5, 7.5, count) * size,
+        seed=random.integers(0, 2 ** 31, count))
+
+
+@lru_cache(maxsize=512)
+def _fragments(seed: int, flux: float) -> tuple[np.ndarray, ...]:
+    """The fragments of a region: is it leading, offset across and along (units of the separation), random walk, element marks.
+
+    The leading polarity is one spot and a few satellites; the following one is scattered plage, three times as wide.
+    """
+    random = np.random.default_rng([seed, 3])
+    count = int(np.clip(flux / ELEMENT_FLUX / 8, 3, 60))
+    in_spot = random.random(count) < 0.72
+    offsets = [random.normal(0, 1, (count, 2)) * np.where(in_spot, 0.055, 0.19)[:, None],
+               random.normal(0, 1, (count, 2)) * [0.21, 0.19]]
+    leading = np.repeat([True, False], count)
+    mobility = np.concatenate([np.where(in_spot, 0.55, 1.0), np.ones(count)])      # spots hold together for a while
+    walk = random.normal(0, 1, (2 * count, 2)) * mobility[:, None]
+    return leading, np.concatenate(offsets), walk, random.normal(0, 1, (2 * count, 8, 3))
+
+
+def _fragment_positions(regions: Regions, number: int, day: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Longitude and latitude (Carrington, degrees) of the fragments of one region, and which are leading."""
+    leading, offset, walk, _ = _fragments(int(regions.seed[number]), float(regions.flux[number]))
+    age = day - regions.birth[number]
+    separation = regions.separation[number] * (0.45 + 0.55 * regions.growth(day)[number])
+    spread = np.sqrt(2 * DIFFUSION * 86400 * max(age - 3, 0)) / 1e3 / MEGAMETRES_PER_DEGREE
+    along = separation * (np.where(leading, 0.5, -0.5) + offset[:, 0]) + spread * walk[:, 0]
+    across = separation * offset[:, 1] + spread * walk[:, 1]
+    tilt = np.radians(regions.tilt[number])
+    centre = regions.latitude[number]
+    west = along * np.cos(tilt) + across * np.sin(tilt)
+    poleward = -along * np.sin(tilt) + across * np.cos(tilt)
+    latitude = np.clip(centre + np.sign(centre) * poleward, -75, 75)
+    shear = (rotation_rate(latitude) - CARRINGTON_RATE) * age
+    return regions.longitude[number] + west / np.cos(np.radians(latitude)) + shear, latitude, leading
+
+
+def region_elements(regions: Regions, day: float) -> FluxElements:
+    """The flux elements of `regions` on `day`; each region is flux-balanced."""
+    parts: list[tuple[np.ndarray, ...]] = []
+    strength = regions.strength(day)
+    for number in range(len(regions)):
+        longitude, latitude, leading = _fragment_positions(regions, number, day)
+        marks = _fragments(int(regions.seed[number]), float(regions.flux[number]))[3]
+        latitude_of = latitude[:, None] + 0.25 * marks[..., 1]
+        longitude_of = longitude[:, None] + 0.25 * marks[..., 0] / np.cos(np.radians(latitude_of))
+        each = regions.flux[number] * strength[number] / (marks.shape[0] / 2 * marks.shape[1])
+        flux = np.where(leading, 1, -1)[:, None] * regions.leading_sign[number] * each * np.ones(marks.shape[:2])
+        parts.append((longitude_of.ravel(), latitude_of.ravel(), flux.ravel(), marks[..., 2].ravel()))
+    if not parts:
+        return FluxElements(*(np.zeros(0) for _ in range(4)))
+    return FluxElements(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+@lru_cache(maxsize=1)
+def _network_template() -> np.ndarray:
+    """Unit vectors `(NETWORK_ELEMENTS, 3)` at the borders of random supergranules."""
+    random = np.random.default_rng(20110215)
+    cells = random.normal(size=(SUPERGRANULES, 3))
+    cells /= np.linalg.norm(cells, axis=1, keepdims=True)
+    points = random.normal(size=(NETWORK_ELEMENTS, 3))
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    _, nearest = cKDTree(cells).query(points, k=2)
+    normal = cells[nearest[:, 0]] - cells[nearest[:, 1]]
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    depth = np.einsum("ij,ij->i", points, normal)[:, None]             # distance from the border between the two cells
+    points = points - depth * normal * random.uniform(0.6, 1.0, (NETWORK_ELEMENTS, 1))
+    return points / np.linalg.norm(points, axis=1, keepdims=True)
+
+
+@lru_cache(maxsize=4)
+def _network_frame(seed: int, frame: int) -> FluxElements:
+    """One independent realisation of the network."""
+    random = np.random.default_rng([seed, 4, frame + 1_000_000])
+    x, y, z = Rotation.from_quat(random.normal(size=4)).apply(_network_template()).T
+    latitude = np.degrees(np.arcsin(np.clip(z, -1, 1)))
+    # Above 55 degrees one polarity prevails, as it did in 2011: the polar caps, opposite to each other.
+    polar = HALE_SIGN_NORTH * np.sign(z) * 0.3 * np.clip((np.abs(latitude) - 50) / 15, 0, 1)
+    sign = np.where(random.random(len(z)) < 0.5 * (1 + polar), 1.0, -1.0)
+    flux = sign * random.exponential(NETWORK_FLUX, len(z))
+    return FluxElements(np.degrees(np.arctan2(y, x)), latitude, flux - flux.mean(), random.normal(0, 1, len(z)))
+
+
+def network(seed: int, day: float) -> FluxElements:
+    """The mixed-polarity network of Sun `seed` on `day`: two realisations, one fading into the other."""
+    phase = day / NETWORK_TURNOVER_DAYS
+    before = int(np.floor(phase))
+    parts = []
+    for frame in (before, before + 1):
+        elements = _network_frame(seed, frame)
+        weight = np.cos(np.pi / 2 * abs(phase - frame))               # squares add to one: the variance stays
+        shear = (rotation_rate(elements.latitude) - CARRINGTON_RATE) * (phase - frame) * NETWORK_TURNOVER_DAYS
+        parts.append((elements.longitude + shear, elements.latitude, weight * elements.flux, weight * elements.noise))
+    return FluxElements(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+@dataclass(frozen=True)
+class Loops:
+    """Points along coronal loops: Carrington longitude, latitude (degrees), height (solar radii), emission, is it a fan."""
+
+    longitude: np.ndarray
+    latitude: np.ndarray
+    height: np.ndarray
+    emission: np.ndarray
+    is_fan: np.ndarray
+
+
+def coronal_loops(regions: Regions, day: float, points: int = 40) -> Loops:
+    """Closed loops between the two polarities of each region, and the fans of warm plasma that stand on leading spots.
+
+    The emission knows which polarity leads (it is the compact one) but never its sign.
+    """
+    parts: list[tuple[np.ndarray, ...]] = []
+    strength = regions.strength(day)
+    for number in range(len(regions)):
+        amplitude = regions.flux[number] * strength[number] / 1e22
+        if amplitude < 0.03:
+            continue
+        random = np.random.default_rng([int(regions.seed[number]), 5])
+        longitude, latitude, leading = _fragment_positions(regions, number, day)
+        count = int(np.clip(18 * regions.flux[number] / 1e22, 4, 40))
+        foot = random.choice(np.flatnonzero(leading), count)
+        # Of six places in the following polarity, each loop takes the nearest.
+        others = random.choice(np.flatnonzero(~leading), (count, 6))
+        spans = np.stack([longitude[others] - longitude[foot, None], latitude[others] - latitude[foot, None]])
+        span = spans[:, np.arange(count), np.argmin(np.hypot(*spans), axis=1)]
+        is_fan = random.random(count) < 0.4
+        direction = random.normal(0, 0.6, count) + np.where(random.random(count) < 0.5, 0, np.pi)
+        reach = regions.separation[number] * random.uniform(0.3, 0.8, count)
+        span = np.where(is_fan, np.stack([reach * np.cos(direction), reach * np.sin(direction)]), span)
+        along = np.linspace(0, 1, points)[None, :]
+        height = np.hypot(*span)[:, None] / 57.3 * np.where(is_fan[:, None], 0.5 * along, 1.6 * along * (1 - along))
+        bow = random.normal(0, 0.12, (count, 1)) * np.sin(np.pi * along)
+        # Loops come and go within a day; each has its own phase.
+        flicker = 0.5 + 0.5 * np.sin(2 * np.pi * (day / random.uniform(0.6, 2.0, count) + random.random(count)))
+        light = LOOP_LIGHT * amplitude ** 0.5 * flicker * random.exponential(1.0, count) * np.hypot(*span) / points / count ** 0.5
+        shape = np.where(is_fan[:, None], np.exp(-2.5 * along), 0.35 + 0.65 * np.abs(2 * along - 1))      # feet are brighter
+        parts.append(((longitude[foot][:, None] + span[0][:, None] * along - bow * span[1][:, None]).ravel(),
+                      (latitude[foot][:, None] + span[1][:, None] * along + bow * span[0][:, None]).ravel(),
+                      height.ravel(), (light[:, None] * shape).ravel(), np.repeat(is_fan, points)))
+    if not parts:
+        return Loops(*(np.zeros(0) for _ in range(4)), np.zeros(0, bool))
+    return Loops(*(np.concatenate(column) for column in zip(*parts, strict=True)))
