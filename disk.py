@@ -10,11 +10,10 @@ from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning
 from astropy.wcs.utils import proj_plane_pixel_area
 
-__all__ = ["Disk", "disk_of_header", "registered_disk"]
+from solar import RADIUS_FRACTION, RSUN_METRES
+from utils import UserError
 
-RADIUS_FRACTION = 450 / 1024        # solar radius / image side of a registered image
-RSUN_METRES = 695.7e6               # IAU 2015
-AU_METRES = 149_597_870_700.0
+__all__ = ["Disk", "is_helioprojective", "disk_of_header", "registered_disk"]
 
 
 @dataclass(frozen=True)
@@ -59,13 +58,18 @@ def registered_disk(shape: tuple[int, int]) -> Disk:
     return Disk(distance, (100 * RSUN_METRES / radius) ** 2, centre, radius)
 
 
-def _observer_distance(header: fits.Header, rsun: float) -> float:
-    """Metres from the observer to the Sun's centre: DSUN_OBS, else from the Sun's angular radius, else 1 au."""
-    if header.get("DSUN_OBS"):
-        return float(header["DSUN_OBS"])
-    if header.get("RSUN_OBS"):
-        return rsun / math.sin(math.radians(float(header["RSUN_OBS"]) / 3600))
-    return AU_METRES
+def is_helioprojective(header: fits.Header | None) -> bool:
+    """Whether a header places its image on the Sun."""
+    return header is not None and str(header.get("CTYPE1", "")).upper().startswith("HPLN")
+
+
+def _observer_distance(header: fits.Header) -> float:
+    """Metres from the observer to the Sun's centre: DSUN_OBS, else from the Sun's angular radius."""
+    for keyword, distance_of in (("DSUN_OBS", float), ("RSUN_OBS", lambda arcsec: RSUN_METRES / math.sin(math.radians(arcsec / 3600)))):
+        value = header.get(keyword)
+        if isinstance(value, int | float) and value > 0 and distance_of(value) > RSUN_METRES:
+            return distance_of(value)
+    raise UserError("the header has neither DSUN_OBS (metres) nor RSUN_OBS (arcsec), so the disk has no size: add one of them")
 
 
 def disk_of_header(header: fits.Header | None, shape: tuple[int, int]) -> Disk:
@@ -73,21 +77,24 @@ def disk_of_header(header: fits.Header | None, shape: tuple[int, int]) -> Disk:
 
     Raises
     ------
-    ValueError
-        The header's coordinates cannot be used.
+    UserError
+        The header's coordinates cannot be used, or it lacks the observer's distance.
     """
-    if header is None or not str(header.get("CTYPE1", "")).startswith("HPLN"):
+    if header is None or not is_helioprojective(header):
         return registered_disk(shape)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FITSFixedWarning)
-        wcs = WCS(header).celestial
-    rsun = float(header.get("RSUN_REF") or RSUN_METRES)
-    away = _observer_distance(header, rsun)
-    rows, columns = np.indices(shape)
-    longitude, latitude = np.radians(wcs.pixel_to_world_values(columns, rows))
-    # In the triangle of observer, Sun's centre and surface: sin(theta) / away = sin(elongation) / rsun.
-    distance = np.hypot(np.cos(latitude) * np.sin(longitude), np.sin(latitude)) * away / rsun
+    away = _observer_distance(header)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FITSFixedWarning)
+            wcs = WCS(header).celestial
+        rows, columns = np.indices(shape)
+        longitude, latitude = np.radians(wcs.pixel_to_world_values(columns, rows))
+        area = proj_plane_pixel_area(wcs) * np.radians(1) ** 2
+        x, y = (float(value) for value in wcs.world_to_pixel_values(0, 0))
+    # wcslib raises many kinds of error, all of which mean that the coordinates are damaged.
+    except Exception as error:
+        raise UserError(f"the header's coordinates cannot be used ({' '.join(str(error).split())[:150]}): mend or remove them") from error
+    # In the triangle of observer, Sun's centre and surface: sin(theta) / away = sin(elongation) / radius.
+    distance = np.hypot(np.cos(latitude) * np.sin(longitude), np.sin(latitude)) * away / RSUN_METRES
     distance[np.cos(longitude) <= 0] = np.inf
-    area = proj_plane_pixel_area(wcs) * np.radians(1) ** 2
-    x, y = (float(value) for value in wcs.world_to_pixel_values(0, 0))
-    return Disk(distance, area * (100 * away) ** 2, (x, y), math.asin(rsun / away) / math.sqrt(area))
+    return Disk(distance, area * (100 * away) ** 2, (x, y), math.asin(RSUN_METRES / away) / math.sqrt(area))

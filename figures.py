@@ -26,7 +26,7 @@ def _map(figure: Figure, axes: Axes, field: np.ndarray, disk: Disk, disk_radius:
     shown = np.where(disk.mask(disk_radius), field, np.nan)
     x, y = disk.centre
     rows, columns = field.shape
-    extent = [(-0.5 - x) / disk.radius, (columns - 0.5 - x) / disk.radius, (-0.5 - y) / disk.radius, (rows - 0.5 - y) / disk.radius]
+    extent = ((-0.5 - x) / disk.radius, (columns - 0.5 - x) / disk.radius, (-0.5 - y) / disk.radius, (rows - 0.5 - y) / disk.radius)
     axes.set_facecolor("0.93")
     picture = axes.imshow(shown, cmap=colours, vmin=-limit, vmax=limit, origin="lower", extent=extent, interpolation="nearest")
     axes.add_patch(Circle((0, 0), 1, fill=False, lw=0.6, color="0.2"))
@@ -74,10 +74,9 @@ def _flux_scatter(axes: Axes, generated: np.ndarray, real: np.ndarray, title: st
 
 def _error_by_distance(axes: Axes, curves: dict[str, list[float]], disk_radius: float) -> None:
     """Error and true field strength against distance from the disk's centre."""
-    stairs = dict(edges=DISTANCE_EDGES, baseline=None)
-    axes.stairs(curves["rms_real"], color=TRUE, lw=1, label="true field, rms", **stairs)
-    axes.stairs(curves["rmse"], color=GENERATED, lw=1.4, label="error, rms", **stairs)
-    axes.stairs(curves["bias"], color=ACCENT, lw=1, label="error, mean", **stairs)
+    axes.stairs(curves["rms_real"], DISTANCE_EDGES, baseline=None, color=TRUE, lw=1, label="true field, rms")
+    axes.stairs(curves["rmse"], DISTANCE_EDGES, baseline=None, color=GENERATED, lw=1.4, label="error, rms")
+    axes.stairs(curves["bias"], DISTANCE_EDGES, baseline=None, color=ACCENT, lw=1, label="error, mean")
     axes.axhline(0, color="0.85", lw=0.6, zorder=0)
     axes.axvline(disk_radius, color="0.6", lw=0.8, ls=":")
     axes.set(xlim=(0, 1.02), xlabel="distance from disk centre [$R_\\odot$]", ylabel="[G]", title="Error across the disk")

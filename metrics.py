@@ -191,7 +191,8 @@ def ssim(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *, data_rang
 
     `data_range` is in gauss: the constants that steady the quotient are (0.01 `data_range`)^2 and (0.03 `data_range`)^2.
     """
-    from skimage.metrics import structural_similarity   # slow to import, and not needed while training
+    from skimage.metrics import structural_similarity  # slow to import, and not needed while training
+
     window = 7
     valid = mask & np.isfinite(generated) & np.isfinite(real)
     inner = ndimage.binary_erosion(valid, np.ones((window, window)))

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from disk import Disk, disk_of_header
+from disk import Disk, disk_of_header, is_helioprojective
 from evaluation import Evaluation, Pool, evaluate_image, pool, summary_of
 from figures import evaluation_page
 from images import FITS_FORMATS, FORMATS, Image, format_of, list_images, read_image
@@ -31,6 +31,7 @@ from utils import VERSION, UserError, atomic_path, run_command, stem_of, time_in
 __all__ = ["main"]
 
 PAPER = "AISFM v3 on real data (Jeong et al. 2022), CC of 8 x 8 bins: 0.88 full disk, 0.91 active, 0.70 quiet"
+ASSUMED = "assumed registered"
 
 
 def _images(folder: str, data_format: str | None, flag: str) -> list[Path]:
@@ -73,7 +74,7 @@ def _pair(generated: Sequence[Path], real: Sequence[Path]) -> tuple[list[tuple[P
 
 def _gauss(image: Image, limits: Sequence[float] | None) -> np.ndarray:
     """The image `(H, W)` in gauss: as it is, or 0..255 (8-bit) or -1..1 (others) stretched to `limits`."""
-    field = image.data[0]
+    field = image.data[0].astype(np.float64)
     if limits is None:
         return field
     lowest, highest = (0.0, 255.0) if image.is_8bit else (-1.0, 1.0)
@@ -84,13 +85,13 @@ def _common_disk(generated: Image, real: Image) -> tuple[Disk, str]:
     """The disk of a pair from either header, and which; the headers of both must agree to a pixel."""
     shape = real.data.shape[-2:]
     placed = {name: disk_of_header(image.header, shape) for name, image in (("real", real), ("generated", generated))
-              if image.header is not None and str(image.header.get("CTYPE1", "")).startswith("HPLN")}
+              if is_helioprojective(image.header)}
     if len(placed) == 2:
         first, second = placed["real"], placed["generated"]
         off = max(math.dist(first.centre, second.centre), abs(first.radius - second.radius))
         if not off <= 1:
             raise UserError(f"by their headers the two disks differ by {off:.1f} pixels: register both the same way (pix2pixCC_Prepare.py)")
-    return (next(iter(placed.values())), f"{next(iter(placed))} header") if placed else (disk_of_header(None, shape), "assumed registered")
+    return (next(iter(placed.values())), f"{next(iter(placed))} header") if placed else (disk_of_header(None, shape), ASSUMED)
 
 
 def _read_pair(generated: Path, real: Path, limits: Sequence[float] | None) -> tuple[np.ndarray, np.ndarray, Disk, str]:
@@ -157,6 +158,21 @@ def _table(summary: dict[str, Any], binning: int) -> str:
     return "\n".join(lines)
 
 
+def _notes(scored: Sequence[tuple[tuple[Path, Path], Evaluation, str]], gauss_limits: Sequence[float] | None) -> list[str]:
+    """What a reader must know of the images: a geometry that no header gives, values that can hardly be gauss."""
+    notes = []
+    assumed = sum(source == ASSUMED for _, _, source in scored)
+    if assumed:
+        notes.append(f"note: {assumed} without a helioprojective header, taken as registered (centred, radius 450/1024 of the side)")
+    counts = sum(format_of(real) in ("png", "jpg", "jpeg") for (_, real), _, _ in scored)
+    scaled = sum(evaluation.scores["unsigned_flux_real_mx"] < evaluation.scores["pixels"] * (1e8 * evaluation.pixel_size) ** 2
+                 for _, evaluation, _ in scored)
+    if gauss_limits is None and (counts or scaled):
+        notes.append(f"note: {max(counts, scaled)} true images can hardly be in gauss (8-bit, or below 1 G on average): "
+                     "if they are scaled, give --gauss_limits LOW HIGH")
+    return notes
+
+
 def _progress(function: Callable, items: Sequence, workers: int) -> list:
     """Map in threads (NumPy and SciPy leave the interpreter free), with a progress bar where someone watches."""
     with ThreadPoolExecutor(max(workers, 1)) as executor:
@@ -164,12 +180,14 @@ def _progress(function: Callable, items: Sequence, workers: int) -> list:
 
 
 def _report(out: Path, rows: Sequence[dict[str, Any]], pooled: Pool, pairs: Sequence[tuple[Path, Path]], *, about: dict[str, Any],
-            gauss_limits: Sequence[float] | None, display_range: float) -> dict[str, Any]:
-    """Write the CSV, the summary and the page of figures of the scored `pairs`."""
+            gauss_limits: Sequence[float] | None, display_range: float | None) -> dict[str, Any]:
+    """Write the CSV, the summary and, within +- `display_range` gauss, the page of figures of the scored `pairs`."""
     settings = about["settings"]
     summary = about | summary_of(pooled)
     _write_csv(out / "scores.csv", rows)
     write_json(out / "summary.json", _without_nan(summary))
+    if display_range is None:
+        return summary
     generated, real, disk, _ = _read_pair(*pairs[pooled.typical], gauss_limits)
     evaluation_page(out / "figures.png", pooled, summary, generated=generated, real=real, disk=disk,
                     name=stem_of(pairs[pooled.typical][1]), disk_radius=settings["disk_radius"], binning=settings["binning"],
@@ -197,19 +215,20 @@ def main(argv: list[str] | None = None) -> int:
         print(f"skipped {row['name']}: {row['reason']}", file=sys.stderr)
 
     out = Path(opt.out or Path(opt.generated) / "evaluation")
-    scored = [(pair, evaluation) for pair, (evaluation, _) in zip(pairs, results, strict=True) if evaluation is not None]
+    scored = [(pair, evaluation, source) for pair, (evaluation, source) in zip(pairs, results, strict=True) if evaluation is not None]
     if not scored:
         _write_csv(out / "scores.csv", rows)
         raise UserError(f"none of the {len(rows)} images can be scored; the reasons are above and in {out / 'scores.csv'}")
     about = {"version": VERSION, "generated": str(opt.generated), "real": str(opt.real), "images": len(scored),
              "skipped": [{"name": row["name"], "reason": row["reason"]} for row in skipped], "settings": settings}
-    summary = _report(out, rows, pool([evaluation for _, evaluation in scored]), [pair for pair, _ in scored], about=about,
-                      gauss_limits=opt.gauss_limits, display_range=opt.display_range)
+    summary = _report(out, rows, pool([each for _, each, _ in scored]), [pair for pair, _, _ in scored], about=about,
+                      gauss_limits=opt.gauss_limits, display_range=None if opt.no_figures else opt.display_range)
     print(f"{len(scored)} image{'s' * (len(scored) > 1)} scored within {opt.disk_radius:g} solar radii"
           + (f", {len(skipped)} skipped" if skipped else "")
           + f"; active: |B| over {opt.active_smoothing} x {opt.active_smoothing} pixels above {opt.active_threshold:g} G\n")
     print(_table(summary, opt.binning))
-    print(f"\n{PAPER}\n{out / 'scores.csv'}, summary.json, figures.png")
+    print("\n".join(["", *_notes(scored, opt.gauss_limits), PAPER,
+                     f"{out / 'scores.csv'}, summary.json" + ("" if opt.no_figures else ", figures.png")]))
     if opt.strict and skipped:
         raise UserError(f"--strict: {len(skipped)} of {len(rows)} images were skipped; the reasons are above and in {out / 'scores.csv'}")
     return 0
