@@ -278,6 +278,12 @@ class BackgroundWriter:
             self._raise_errors()
         self._pending.append(self._pool.submit(job, *arguments, **named))
 
+    def wait(self) -> None:
+        """Return when all jobs are done."""
+        for job in list(self._pending):
+            job.exception()
+        self._raise_errors()
+
     def _raise_errors(self) -> None:
         finished = [job for job in self._pending if job.done()]
         self._pending = [job for job in self._pending if not job.done()]

@@ -9,7 +9,9 @@ import socket
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +19,9 @@ import torch.distributed as dist
 
 from utils import UserError
 
-__all__ = ["Ranks", "parse_gpu_ids", "join_ranks", "relaunch_on", "half_precision", "seed_everything", "parameter_count"]
+T = TypeVar("T")
+
+__all__ = ["Ranks", "parse_gpu_ids", "join_ranks", "relaunch_on", "half_precision", "seed_everything", "parameter_count", "prefetched"]
 
 
 @dataclass(frozen=True)
@@ -41,13 +45,30 @@ class Ranks:
         if self.size > 1:
             dist.barrier()
 
-    def any(self, flag: bool) -> bool:
-        """Whether `flag` is set on any rank."""
+    def on_first(self, job: Callable[[], T]) -> T:
+        """The result of `job`, which only the first rank runs; its `UserError` ends the other ranks without a second message."""
         if self.size == 1:
-            return flag
-        value = torch.tensor(float(flag), device=self.device)
+            return job()
+        outcome: list = [None, None]
+        if self.is_first:
+            try:
+                outcome[0] = job()
+            except UserError as error:
+                outcome[1] = str(error)
+        dist.broadcast_object_list(outcome)
+        if outcome[1] is not None:
+            if self.is_first:
+                raise UserError(outcome[1])
+            sys.exit(2)
+        return outcome[0]
+
+    def most(self, number: int) -> int:
+        """The largest `number` of all ranks (True is 1)."""
+        if self.size == 1:
+            return int(number)
+        value = torch.tensor(int(number), device=self.device)
         dist.all_reduce(value, dist.ReduceOp.MAX)
-        return bool(value.item())
+        return int(value.item())
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """The mean of `values` over all ranks."""
@@ -148,3 +169,30 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
 
 def parameter_count(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def prefetched(batches: Iterable[dict], device: torch.device) -> Iterator[dict]:
+    """The batches with their tensors on `device`; on a GPU the next one is copied while this one is worked on."""
+    if device.type != "cuda":
+        yield from batches
+        return
+    copying, ahead = torch.cuda.Stream(device), None
+    for batch in batches:
+        with torch.cuda.stream(copying):
+            moved = {name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+                     for name, value in batch.items()}
+        if ahead is not None:
+            yield _handed_over(ahead, copying)
+        ahead = moved
+    if ahead is not None:
+        yield _handed_over(ahead, copying)
+
+
+def _handed_over(batch: dict, copying: torch.cuda.Stream) -> dict:
+    """The stream of the computation waits for the copy and keeps its memory until it is done."""
+    here = torch.cuda.current_stream()
+    here.wait_stream(copying)
+    for value in batch.values():
+        if isinstance(value, torch.Tensor):
+            value.record_stream(here)
+    return batch

@@ -59,6 +59,9 @@ class AdversarialTraining:
             torch.optim.Adam(network.parameters(), lr=lr, betas=(beta1, beta2), eps=1e-8, fused=True)
             for network in (generator, discriminator))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half is torch.float16)
+        self.sums = torch.zeros(len(TERMS), device=self.device)           # of the losses since the last report
+        self.steps = 0
+        self.good_steps = torch.zeros((), dtype=torch.long, device=self.device)
         self.average = None if ema is None else AveragedModel(
             self.bare_generator, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=False)
 
@@ -109,7 +112,27 @@ class AdversarialTraining:
         self.scaler.update()
         if self.average is not None:
             self.average.update_parameters(self.bare_generator)
-        return torch.stack([gan + matching + correlation, loss_D, gan, matching, correlation]).detach()
+        losses = torch.stack([gan + matching + correlation, loss_D, gan, matching, correlation]).detach()
+        self.sums += losses
+        self.good_steps += losses.isfinite().all() & (self.good_steps == self.steps)
+        self.steps += 1
+        return losses
+
+    def mean_losses(self) -> Tensor:
+        """The mean of each of `TERMS` over the steps since the last call."""
+        means = self.sums / max(self.steps, 1)
+        self.sums = torch.zeros_like(self.sums)
+        self.good_steps.zero_()
+        self.steps = 0
+        return means
+
+    def steps_since_divergence(self) -> int:
+        """How many of the latest steps came from the first whose loss was no number; 0 if all is well. Waits for the device."""
+        if since := self.steps - int(self.good_steps):
+            return since
+        healthy = torch.stack([parameter.isfinite().all() for network in (self.generator, self.discriminator)
+                               for parameter in network.parameters()]).all()
+        return 0 if healthy else 1
 
     @torch.inference_mode()
     def generate(self, input: Tensor, averaged: bool = False) -> Tensor:
@@ -126,7 +149,7 @@ class AdversarialTraining:
         """Everything that the next step depends on, besides the data."""
         state = {"generator": self.bare_generator.state_dict(), "discriminator": self.bare_discriminator.state_dict(),
                  "optimizer_G": self.optimizer_G.state_dict(), "optimizer_D": self.optimizer_D.state_dict(),
-                 "scaler": self.scaler.state_dict()}
+                 "scaler": self.scaler.state_dict(), "sums": self.sums, "steps": self.steps, "good_steps": self.good_steps}
         if self.average is not None:
             state["average"] = self.average.state_dict()
         return state
@@ -137,5 +160,7 @@ class AdversarialTraining:
         self.optimizer_G.load_state_dict(state["optimizer_G"])
         self.optimizer_D.load_state_dict(state["optimizer_D"])
         self.scaler.load_state_dict(state["scaler"])
+        self.sums, self.good_steps = state["sums"].to(self.device, copy=True), state["good_steps"].to(self.device, copy=True)
+        self.steps = state["steps"]
         if self.average is not None and "average" in state:
             self.average.load_state_dict(state["average"])
