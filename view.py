@@ -15,7 +15,7 @@ from astropy.wcs import WCS
 
 from cubes import Channel
 
-__all__ = ["View", "graticule", "limb", "spacecraft_name", "caption", "place", "AU_METRES"]
+__all__ = ["AU_METRES", "View", "caption", "graticule", "limb", "place", "project", "signed", "spacecraft_name"]
 
 RSUN_METRES = 695.7e6
 AU_METRES = 149_597_870_700.0
@@ -123,15 +123,17 @@ def place(header: fits.Header | None, channels: Sequence[Channel] | None = None)
     time = time or (channels[0].time if channels else "")
     words = [spacecraft_name(header, channels), f"{_minute(time)} UT" if time else ""]
     if header is not None and "HGLN_OBS" in header:
-        longitude = (float(header["HGLN_OBS"]) + 180) % 360 - 180
+        longitude, latitude = (float(header["HGLN_OBS"]) + 180) % 360 - 180, float(header.get("HGLT_OBS", 0.0))
         words.append(f"Stonyhurst longitude {signed(longitude)}")
-        words.append(f"latitude {signed(float(header.get('HGLT_OBS', 0.0)))}")
+        words.append(f"latitude {signed(latitude)}")
     return ",  ".join(word for word in words if word)
 
 
-def signed(degrees: float, digits: int = 1) -> str:
-    """`−94.8°`, with a true minus sign."""
-    return f"{degrees:+.{digits}f}°".replace("-", "\N{MINUS SIGN}")
+def signed(degrees: float) -> str:
+    """`−94.8°`, `+30°`, `0°`, with a true minus sign."""
+    if degrees % 180 == 0:
+        return f"{abs(degrees):.0f}°"
+    return (f"{degrees:+.0f}°" if degrees % 1 == 0 else f"{degrees:+.1f}°").replace("-", "\N{MINUS SIGN}")
 
 
 def _minute(time: str) -> str:

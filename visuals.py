@@ -18,7 +18,7 @@ import numpy as np
 from cubes import Channel
 from curves import loss_curves
 from utils import UserError, atomic_path
-from view import AU_METRES, View, caption, graticule, limb, place, signed, spacecraft_name
+from view import AU_METRES, View, caption, graticule, limb, place, project, signed, spacecraft_name
 
 if TYPE_CHECKING:
     from astropy.io import fits
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["sample_sheet", "sample_images", "preview", "story", "loss_curves"]
 
 MAGNETOGRAM_RANGE = {"gray": 100.0, "hmimag": 1500.0}         # gauss
-DOTS_PER_INCH = 150
-SIDE, APART, LEFT, RIGHT, BELOW, ABOVE, HEAD = 2.7, 0.75, 0.75, 0.65, 0.5, 0.42, 0.42     # inches around each panel
+GRID_COLOUR = {"G": "#ffb000"}                                # white lines are lost among white polarities
+EUV_GAMMA = 0.3                                               # between SunPy's own stretches of AIA and EUVI
+SIDE, APART, LEFT, RIGHT, BELOW, ABOVE, HEAD = 2.7, 0.76, 0.68, 0.68, 0.45, 0.45, 0.32     # inches, around the panels
 
 
 @dataclass(frozen=True)
@@ -66,17 +67,18 @@ def _panel(image: np.ndarray, title: str, channel: Channel | None, gauss: float,
         disk = finite[finite > 0]
         upper = max(float(np.percentile(disk, 99.7)), 1.0) if disk.size else 1.0
         name = ("sdoaia" if passband[1] == "AIA" else "euvi") + passband[2]
-        return _Panel(image, title, name, (0.0, upper), 0.5, "disk median = 100", elsewhere)
+        return _Panel(image, title, name, (0.0, upper), EUV_GAMMA, "disk median = 100", elsewhere)
     lower, upper = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     return _Panel(image, title, limits=(lower, upper if upper > lower else lower + 1))
 
 
-def _difference(generated: np.ndarray, real: np.ndarray, like: _Panel) -> _Panel:
-    width = like.limits[1] if like.limits[0] < 0 else like.limits[1] - like.limits[0]
-    return _Panel(generated - real, "generated \N{MINUS SIGN} real", "RdBu_r", (-width, width), unit=like.unit)
+def _difference(generated: np.ndarray, real: np.ndarray, shown: _Panel) -> _Panel:
+    width = shown.limits[1] if shown.limits[0] < 0 else shown.limits[1] - shown.limits[0]
+    width = width / 5 if shown.colormap == "hmimag" else width
+    return _Panel(generated - real, "generated \N{MINUS SIGN} real", "RdBu_r", (-width, width), unit=shown.unit)
 
 
-def _show(figure: Figure, axes: Axes, panel: _Panel, view: View | None, *, north_up: bool, labelled: bool) -> None:
+def _show(figure: Figure, axes: Axes, panel: _Panel, view: View | None, *, north_up: bool, numbered: bool = False) -> None:
     """Draw one panel with its colour bar, and limb and grid where the view is known."""
     from matplotlib.colors import PowerNorm
     from matplotlib.transforms import Affine2D
@@ -84,39 +86,66 @@ def _show(figure: Figure, axes: Axes, panel: _Panel, view: View | None, *, north
     image = panel.image if view is None else view.on_disk(panel.image)
     picture = axes.imshow(image, cmap=panel.colours(), norm=PowerNorm(panel.gamma, *panel.limits),
                           origin="lower" if north_up else "upper")
-    axes.set_title(panel.title, fontsize=9, linespacing=1.25, pad=4)
-    axes.tick_params(labelsize=7, length=2.5)
+    axes.set_title(panel.title, fontsize=9, linespacing=1.25, y=1.0, pad=4)
     if view is not None:
         picture.set_transform(Affine2D(np.vstack([view.matrix, [0, 0, 1]])) + axes.transData)
         reach = 1.06 * view.radius
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach), facecolor="black")
         axes.plot(*limb(view.radius), color="white", linewidth=0.6)
+        colour = GRID_COLOUR.get(panel.unit, "white")
         if not panel.elsewhere:
-            axes.plot(*graticule(view), color="white" if panel.unit != "G" else "#ffb000", linewidth=0.4, alpha=0.55)
-    if labelled:
-        unit = "pixel" if view is None else "arcsec"
-        axes.set_xlabel(f"x ({unit})", fontsize=8, labelpad=2)
-        axes.set_ylabel(f"y ({unit})", fontsize=8, labelpad=0)
+            axes.plot(*graticule(view), color=colour, linewidth=0.4, alpha=0.6)
+        if numbered:
+            _number_meridians(axes, view, colour)
     left, bottom, width, height = axes.get_position().bounds
-    bar = figure.colorbar(picture, cax=figure.add_axes((left + width * 1.02, bottom, width * 0.035, height)))
+    ticks = None
+    if panel.gamma != 1:
+        ticks = [0] + [value for value in (3, 10, 30, 100, 300, 1000, 3000, 10000) if value < 0.95 * panel.limits[1]]
+    elif panel.limits[0] == -panel.limits[1]:
+        ticks = np.linspace(*panel.limits, 5)
+    bar = figure.colorbar(picture, cax=figure.add_axes((left + width * 1.02, bottom, width * 0.035, height)), ticks=ticks)
+    bar.ax.minorticks_off()
     bar.ax.tick_params(labelsize=7, length=2, pad=2)
-    bar.set_label(panel.unit, fontsize=8, labelpad=1)
+    bar.set_label(panel.unit, fontsize=8, labelpad=2.5)
 
 
-def _figure(rows: Sequence[Sequence[_Panel]], view: View | None, title: str, *, north_up: bool, blank: int = 0) -> Figure:
-    """Rows of panels under one title; `blank` panels' room is left at the right of the last row."""
+def _number_meridians(axes: Axes, view: View, colour: str) -> None:
+    """Write the Stonyhurst longitudes on the equator."""
+    for longitude in range(-180, 180, 30):
+        x, y = project(view, np.array([longitude]), np.zeros(1))[:, 0]
+        if np.hypot(x, y) < 0.8 * view.radius:
+            axes.annotate(signed(longitude), (x, y), (1.5, 1.5), textcoords="offset points", fontsize=6, color=colour)
+
+
+def _scale_axes(axes: Axes, view: View | None, *, leftmost: bool, lowest: bool) -> None:
+    """Coordinates at the sheet's left and lower edges only."""
+    from matplotlib.ticker import MaxNLocator
+
+    unit = "pixel" if view is None else "arcsec"
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
+    axes.tick_params(labelsize=7, length=2.5, labelleft=leftmost, labelbottom=lowest)
+    axes.set_xlabel(f"x ({unit})" if lowest else "", fontsize=8, labelpad=2)
+    axes.set_ylabel(f"y ({unit})" if leftmost else "", fontsize=8, labelpad=0)
+
+
+def _figure(rows: Sequence[Sequence[_Panel]], view: View | None, title: str, *, north_up: bool, numbered: bool = False,
+            blank: int = 0) -> Figure:
+    """Rows of panels under one title; `blank` panels' room is left in the last row."""
     from matplotlib.figure import Figure
 
-    columns = max(len(row) + (blank if row is rows[-1] else 0) for row in rows)
+    columns = max(*map(len, rows), len(rows[-1]) + blank)
+    head = HEAD if title else 0.0
     width = LEFT + columns * SIDE + (columns - 1) * APART + RIGHT
-    height = HEAD + len(rows) * (ABOVE + SIDE + BELOW)
-    figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH)
-    figure.text(LEFT / width, 1 - 0.12 / height, title, fontsize=11, va="top")
+    height = head + len(rows) * (ABOVE + SIDE) + BELOW
+    figure = Figure(figsize=(width, height), dpi=float(np.clip(rows[0][0].image.shape[0] / SIDE, 140, 220)))
+    figure.text(LEFT / width, 1 - 0.14 / height, title, fontsize=11, va="top")
     for r, row in enumerate(rows):
         for c, panel in enumerate(row):
-            left, bottom = LEFT + c * (SIDE + APART), (len(rows) - 1 - r) * (ABOVE + SIDE + BELOW) + BELOW
+            left, bottom = LEFT + c * (SIDE + APART), height - head - (r + 1) * (ABOVE + SIDE)
             axes = figure.add_axes((left / width, bottom / height, SIDE / width, SIDE / height))
-            _show(figure, axes, panel, view, north_up=north_up, labelled=c == 0)
+            _show(figure, axes, panel, view, north_up=north_up, numbered=numbered and panel.unit == "G")
+            _scale_axes(axes, view, leftmost=c == 0, lowest=r == len(rows) - 1 or c >= len(rows[r + 1]) + blank)
     return figure
 
 
@@ -177,10 +206,10 @@ def sample_sheet(path: str | os.PathLike, input: Any, real: Any, generated: Any,
     gauss = _gauss(target_range, colormap)
     rows = _input_rows(input, channels, gauss, colormap)
     if target_channels is None and channels is not None:
-        target_channels = [Channel.magnetogram("magnetogram", "")] * len(generated)
+        target_channels = [Channel.magnetogram(f"magnetogram {k}", "") for k in range(1, len(generated) + 1)]
     for k, image in enumerate(generated):
-        number = "" if len(generated) == 1 else f" {k + 1}"
         channel = target_channels[k] if target_channels else None
+        number = "" if len(generated) == 1 else f" {caption(channel).splitlines()[0]}" if channel else f" {k + 1}"
         if real is None:
             outputs = [_panel(image, f"generated{number}", channel, gauss, colormap)]
         else:
@@ -233,17 +262,16 @@ def sample_images(folder: str | os.PathLike, iteration: int, real: Any, generate
     return paths
 
 
-def _product_panels(magnetogram: Any, euv: Any, channels: Sequence[Channel] | None, truth: Any) -> list[_Panel]:
-    """The observer's own EUV images, the generated magnetogram, and the true one where known."""
-    panels = []
+def _product_rows(magnetogram: Any, euv: Any, channels: Sequence[Channel] | None, truth: Any, room: int) -> list[list[_Panel]]:
+    """The observer's own EUV images, the generated magnetogram, and the true one where known; one row if `room` panels hold them."""
+    images: list[_Panel] = []
     if euv is not None:
-        images = np.atleast_3d(np.asarray(euv, dtype=np.float32).T).T
-        panels = _input_rows(images, channels, MAGNETOGRAM_RANGE["gray"], "gray")[0]
-    for image, title in ((magnetogram, "generated magnetogram"), (truth, "true magnetogram")):
-        if image is not None:
-            image = np.squeeze(np.asarray(image, dtype=np.float32))
-            panels.append(_Panel(image, title, "gray", (-MAGNETOGRAM_RANGE["gray"], MAGNETOGRAM_RANGE["gray"]), unit="G"))
-    return panels
+        cube = np.asarray(euv, dtype=np.float32)
+        images = _input_rows(cube.reshape(-1, *cube.shape[-2:]), channels, MAGNETOGRAM_RANGE["gray"], "gray")[0]
+    gauss = MAGNETOGRAM_RANGE["gray"]
+    fields = [_Panel(np.asarray(image, dtype=np.float32).squeeze(), title, "gray", (-gauss, gauss), unit="G")
+              for image, title in ((magnetogram, "generated magnetogram"), (truth, "true magnetogram")) if image is not None]
+    return [images, fields] if len(images) + len(fields) > room else [images + fields]
 
 
 def preview(path: str | os.PathLike, magnetogram: Any, header: fits.Header | None, *, euv: Any = None,
@@ -263,8 +291,8 @@ def preview(path: str | os.PathLike, magnetogram: Any, header: fits.Header | Non
     channels : sequence of Channel, optional
         What each input channel is.
     """
-    panels = _product_panels(magnetogram, euv, channels, truth)
-    _save(_figure([panels], View.of_header(header), place(header, channels), north_up=True), path)
+    rows = _product_rows(magnetogram, euv, channels, truth, room=4)
+    _save(_figure(rows, View.of_header(header), place(header, channels), north_up=True, numbered=True), path)
 
 
 def story(path: str | os.PathLike, magnetogram: Any, header: fits.Header, *, euv: Any = None,
@@ -289,34 +317,41 @@ def story(path: str | os.PathLike, magnetogram: Any, header: fits.Header, *, euv
     if view is None or not header.get("DATE-OBS"):
         raise UserError(f"{path}: the story needs HGLN_OBS, HGLT_OBS, DSUN_OBS, DATE-OBS and helioprojective axes in the header; "
                         "draw a preview instead")
-    panels = _product_panels(magnetogram, euv, channels, truth)
-    figure = _figure([panels], view, place(header, channels), north_up=True, blank=1)
+    rows = _product_rows(magnetogram, euv, channels, truth, room=3)
+    figure = _figure(rows, view, place(header, channels), north_up=True, numbered=True, blank=1)
     width, height = figure.get_size_inches()
-    left = LEFT + len(panels) * (SIDE + APART)
-    axes = figure.add_axes((left / width, BELOW / height, SIDE / width, SIDE / height), projection="polar")
+    side = 0.88 * SIDE
+    left = LEFT + len(rows[-1]) * (SIDE + APART) + 0.2
+    axes = figure.add_axes((left / width, BELOW / height, side / width, side / height), projection="polar")
     _show_orbits(axes, view, spacecraft_name(header, channels), datetime.fromisoformat(str(header["DATE-OBS"])), spacecraft or {})
     _save(figure, path)
 
 
 def _show_orbits(axes: PolarAxes, view: View, observer: str, time: datetime, known: Mapping[str, tuple[float, float]]) -> None:
     """The Sun from solar north with the Earth below, the hemisphere that the observer saw, and the spacecraft around it."""
-    from synthetic_sun import observer_at
+    from synthetic_view import observer_at
 
     earth = observer_at("SDO", time)
     places = {"Earth": (0.0, earth.distance), **known, observer: (view.longitude, view.distance / AU_METRES)}
     computed = {name: (there.longitude, there.distance) for name in ("STEREO-A", "STEREO-B") if name not in places
                 and not (name == "STEREO-B" and time.year > 2014) for there in [observer_at(name, time)]}
     axes.set_theta_zero_location("S")
-    facing = np.radians(view.longitude)
-    axes.bar(facing, 1.0, width=np.pi, color="#ffb000", alpha=0.18, linewidth=0)
+    axes.bar(np.radians(view.longitude), 1.0, width=np.pi, color=GRID_COLOUR["G"], alpha=0.18, linewidth=0)
     axes.plot(0, 0, "o", color="#f5b800", markersize=14)
     for name, (longitude, distance) in {**places, **computed}.items():
         angle = np.radians(longitude)
         colour = {"Earth": "#2e8b57", "STEREO-A": "#c8102e", "STEREO-B": "#1f5fbf"}.get(name, "black")
         axes.plot(angle, distance, "o", color=colour, markersize=7, fillstyle="none" if name in computed else "full")
-        axes.annotate(name, (angle, distance), xytext=(0, 8), textcoords="offset points", fontsize=8, ha="center")
-    axes.set(ylim=(0, 1.25), yticks=[0.5, 1.0], yticklabels=["0.5", "1 au"])
-    axes.set_thetagrids(range(0, 360, 45), [signed((degrees + 180) % 360 - 180, 0) for degrees in range(0, 360, 45)])
-    axes.tick_params(labelsize=7, pad=1)
+        inwards = 45 < abs(longitude) < 135
+        aside = "center" if name == "Earth" else "left" if (longitude > 0) != inwards else "right"
+        above = abs(longitude) < 90 and name != "Earth"
+        axes.annotate(name, (angle, distance), (0, 6 if above else -6), textcoords="offset points", color=colour, fontsize=8,
+                      ha=aside, va="bottom" if above else "top")
+    axes.set(ylim=(0, 1.35), yticks=[0.5, 1.0], yticklabels=["0.5", "1 au"])
+    axes.set_rlabel_position(22.5)
+    axes.set_thetagrids(range(0, 360, 45), [signed(longitude) for longitude in (0, 45, 90, 135, 180, -135, -90, -45)])
+    axes.tick_params(labelsize=7, pad=0)
     axes.grid(linewidth=0.4, alpha=0.6)
-    axes.set_title("from solar north", fontsize=9, pad=12)
+    axes.set_title(f"seen from solar north\nshaded: the half facing {observer or 'the observer'}", fontsize=9, linespacing=1.25, pad=8)
+    if computed:
+        axes.text(0.5, -0.17, "hollow: placed by its mean orbit", fontsize=7, ha="center", transform=axes.transAxes)
