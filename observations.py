@@ -1,15 +1,15 @@
 """Raw observations as the archives hand them out: which instrument, which passband, when; reading and calibration.
 
 Knows AIA level 1 and 1.5, HMI line-of-sight magnetograms (720 s, 45 s) and EUVI level 0 (`*_n4euA.fts`, `*_n4euB.fts`).
-Where the Sun stands in the image is the business of `solar.py`.
+Where the Sun stands in the image is the business of `sky.py`.
 """
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,8 @@ from astropy.utils.exceptions import AstropyUserWarning
 
 from utils import UserError
 
-__all__ = ["Observation", "calibrate", "identify", "parse_utc", "read_header", "read_observation", "required", "required_number"]
+__all__ = ["Observation", "calibrate", "identify", "is_missing", "mean_time", "parse_utc", "read_header", "read_observation", "required",
+           "required_number"]
 
 MAGNETIC_UNITS = ("gauss", "g", "mx/cm^2", "mx/cm2")
 ONBOARD_BIAS_STEPS = {37, 38, 103}      # SECCHI image-processing steps that subtract the bias in flight
@@ -104,8 +105,15 @@ def parse_utc(text: str) -> datetime:
         time = datetime.fromisoformat(text.strip())
         return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
     except ValueError:
-        from sunpy.time import parse_time        # knows every dialect, takes a second to import
+        from sunpy.time import parse_time  # knows every dialect, takes a second to import
         return parse_time(text.strip()).utc.to_datetime()
+
+
+def mean_time(times: Sequence[datetime]) -> datetime:
+    """The mean of some times."""
+    if not times:
+        raise ValueError("no times")
+    return times[0] + sum((time - times[0] for time in times), timedelta()) / len(times)
 
 
 def _observation_time(header: fits.Header, path: str | os.PathLike | None) -> datetime:
@@ -186,10 +194,9 @@ def _parsable(header: fits.Header) -> fits.Header:
     clean = fits.Header()
     for card in header.cards:
         try:
-            card.value, card.comment
+            clean.append((card.keyword, card.value, card.comment), end=True)
         except VerifyError:
             continue
-        clean.append(card, end=True)
     return clean
 
 
@@ -238,6 +245,14 @@ def _remaining_bias(header: fits.Header, path: Path | None) -> float:
     return required_number(header, "BIASMEAN", path) * summed_pixels
 
 
+def is_missing(observation: Observation) -> np.ndarray:
+    """True where the file has no value: not finite, or 0 in an EUVI image that still has its bias (lost blocks); bool (H, W)."""
+    missing = ~np.isfinite(observation.data)
+    if "EUVI" in observation.name and _remaining_bias(observation.header, observation.path) > 0:
+        missing |= observation.data == 0
+    return missing
+
+
 def calibrate(observation: Observation) -> np.ndarray:
     """Detector counts to counts a second, without the bias; magnetograms unchanged, in gauss.
 
@@ -265,6 +280,5 @@ def calibrate(observation: Observation) -> np.ndarray:
         bias = _remaining_bias(header, path)
         halvings = _onboard_steps(header).count(HALVING_STEP) - bool(header.get("DIV2CORR"))
         gain = 2.0 ** max(halvings, 0) if "DIV2CORR" in header else 1.0
-    if bias > 0:
-        data = np.where(data == 0, np.float32(np.nan), data)
+        data = np.where(is_missing(observation), np.float32(np.nan), data)
     return data * np.float32(gain / exposure) - np.float32(bias / exposure)
