@@ -190,7 +190,7 @@ def _products(files: Iterable[Path]) -> Iterable[tuple[Path, list[Path]]]:
             groups[re.sub(r"_(preview|story)$", "", stem_of(path))].append(path)
     for stem, members in groups.items():
         products = [path for path in members if stem_of(path) == stem]
-        data = [path for path in products if path.suffix.lower() not in PICTURES] or products[:1]
+        data = [path for path in products if path.suffix.lower() not in SHOWN] or products[:1]
         for product in data or members[:1]:
             pictures = [path for path in members if path.suffix.lower() in SHOWN and path not in data]
             yield product, pictures or [path for path in [product] if path.suffix.lower() in SHOWN]
@@ -208,7 +208,7 @@ def _options(record: dict) -> str:
         return '<p class="none">No options.json here.</p>'
     options = record.get("options")
     options = options if isinstance(options, dict) else {}
-    rows = [(f"--{name}", value) for name, value in options.items()] + [(name, value) for name, value in record.items() if name != "options"]
+    rows = {f"--{name}": value for name, value in options.items()} | {name: value for name, value in record.items() if name != "options"}
     cells = "".join(f"<tr><th>{_text(name)}</th><td>{_text(value if isinstance(value, str) else json.dumps(value))}</td></tr>"
-                    for name, value in rows)
+                    for name, value in rows.items())
     return f'<input type="search" id="search" placeholder="find an option" aria-label="find an option"><table>{cells}</table>'
