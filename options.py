@@ -308,7 +308,8 @@ def _prepare_flags(parser: argparse.ArgumentParser, channels: str, passbands: li
     add("--size", type=COUNT, default=1024, help="pixels on a side")
     add = parser.add_argument_group("pairing in time").add_argument
     add("--tolerance", type=POSITIVE, default=tolerance, help="minutes that an image may lie off the others")
-    add("--reference_tolerance", type=POSITIVE, default=60.0, help="minutes that a reference image may lie off the reference time")
+    add("--reference_tolerance", type=POSITIVE, default=390.0,
+        help="minutes that a reference image may lie off the reference time; the nearest is taken")
     add("--cadence", default=None, help="times to take: 12h, 30m, 1d, counted from 0 UT (default: all that are there)")
     add = parser.add_argument_group("quality").add_argument
     add("--max_missing", type=_share, default=0.01, help="greatest share of missing pixels on the disk")
