@@ -57,7 +57,8 @@ def _histogram(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
 def _profile(generated: np.ndarray, real: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """Sums by distance from the disk's centre: pixels, error, squared error, squared true field."""
     error = generated - real
-    return np.array([np.histogram(distance, DISTANCE_EDGES, weights=weights)[0]
+    ring = np.clip(np.searchsorted(DISTANCE_EDGES, distance, side="right") - 1, 0, len(DISTANCE_EDGES) - 2)
+    return np.array([np.bincount(ring, weights, minlength=len(DISTANCE_EDGES) - 1)
                      for weights in (np.ones_like(error), error, error ** 2, real ** 2)])
 
 
@@ -93,7 +94,7 @@ def evaluate_image(generated: np.ndarray, real: np.ndarray, disk: Disk, *, disk_
     area = disk.surface_area() if foreshortening else disk.pixel_area
     unsigned_generated, net_generated = metrics.flux(generated, valid, area)
     unsigned_real, net_real = metrics.flux(real, valid, area)
-    coarse, fine = metrics.power_ratio(generated, real, valid, split=binning)
+    spectra, (coarse, fine) = metrics.power_spectra(generated, real, valid, split=binning)
     scores = {
         "pixels": float(valid.sum()), "missing_pixels": float((mask & ~valid).sum()), "active_share": float(active.sum() / valid.sum()),
         **regional,
@@ -106,7 +107,7 @@ def evaluate_image(generated: np.ndarray, real: np.ndarray, disk: Disk, *, disk_
         scores, moments, _histogram(generated[valid], real[valid]),
         _histogram(*(metrics.binned(image, binning, valid, valid_share=0.5) for image in (generated, real))),
         _profile(generated[valid], real[valid], disk.distance[valid]),
-        np.array([metrics.power_spectrum(image, valid) for image in (generated, real)]), math.sqrt(disk.pixel_area) / 1e8)
+        spectra, math.sqrt(disk.pixel_area) / 1e8)
 
 
 @dataclass(frozen=True)

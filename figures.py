@@ -31,7 +31,7 @@ def _map(figure: Figure, axes: Axes, field: np.ndarray, disk: Disk, disk_radius:
     picture = axes.imshow(shown, cmap=colours, vmin=-limit, vmax=limit, origin="lower", extent=extent, interpolation="nearest")
     axes.add_patch(Circle((0, 0), 1, fill=False, lw=0.6, color="0.2"))
     axes.set(xlim=(-1.06, 1.06), ylim=(-1.06, 1.06), xticks=[], yticks=[])
-    axes.set_title(title)
+    axes.set_title(title, fontsize=11)
     bar = figure.colorbar(picture, ax=axes, fraction=0.046, pad=0.02, extend="both")
     bar.set_label("$B_{\\rm los}$ [G]", labelpad=0)
 
@@ -43,7 +43,7 @@ def _density(figure: Figure, axes: Axes, counts: np.ndarray, title: str, caption
                           norm=LogNorm(1, max(counts.max(), 10)), interpolation="nearest", aspect="equal")
     axes.axline((0, 0), slope=1, color=ACCENT, lw=1, label="1:1")
     places = np.arcsinh(np.array(_TICKS) / 30)
-    names = [f"{tick:g}" for tick in _TICKS]
+    names = [f"{tick:g}".replace("-", "\N{MINUS SIGN}") for tick in _TICKS]
     axes.set(xticks=places, xticklabels=names, yticks=places, yticklabels=names, title=title,
              xlabel="true $B_{\\rm los}$ [G]", ylabel="generated $B_{\\rm los}$ [G]")
     axes.text(0.04, 0.96, caption, transform=axes.transAxes, va="top", fontsize=8)
@@ -80,6 +80,7 @@ def _error_by_distance(axes: Axes, curves: dict[str, list[float]], disk_radius: 
     axes.axhline(0, color="0.85", lw=0.6, zorder=0)
     axes.axvline(disk_radius, color="0.6", lw=0.8, ls=":")
     axes.set(xlim=(0, 1.02), xlabel="distance from disk centre [$R_\\odot$]", ylabel="[G]", title="Error across the disk")
+    axes.set_box_aspect(1)
     axes.legend(fontsize=8, frameon=False)
 
 
@@ -91,6 +92,7 @@ def _spectra(figure: Figure, axes: Axes, spectra: np.ndarray, pixel_size: float,
     ratio = axes.inset_axes((0, 0, 1, 0.36))
     upper = axes.inset_axes((0, 0.42, 1, 0.58), sharex=ratio)
     axes.set_axis_off()
+    axes.set_box_aspect(1)
     upper.loglog(scale, spectra[1][present], color=TRUE, lw=1.2, label="true")
     upper.loglog(scale, spectra[0][present], color=GENERATED, lw=1.2, label="generated")
     upper.set_title("Power spectrum")
@@ -124,14 +126,16 @@ def evaluation_page(path: str | os.PathLike, pooled: Pool, summary: dict[str, di
     display_limit : float
         The maps saturate at +- this, gauss.
     """
-    figure = Figure(figsize=(13, 12.4), layout="constrained")
+    figure = Figure(figsize=(13, 12), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=13)
+    figure.suptitle(title, fontsize=14)
+    figure.supxlabel(f"Pixels within {disk_radius:g} $R_\\odot$ of the disk centre count. "
+                     f"The maps show the image of median {binning} x {binning} CC.", fontsize=8, color="0.4")
     axes = figure.subplots(3, 3)
     scores, shown = pooled.scores, pooled.typical
     _map(figure, axes[0, 0], real, disk, disk_radius, f"True   {name}", display_limit, "gray")
     _map(figure, axes[0, 1], generated, disk, disk_radius, f"Generated   CC {scores['full_cc'][shown]:.2f}, "
-         f"{binning}x{binning} {scores['full_cc_binned'][shown]:.2f}", display_limit, "gray")
+         f"{binning} x {binning} {scores['full_cc_binned'][shown]:.2f}", display_limit, "gray")
     _map(figure, axes[0, 2], generated - real, disk, disk_radius,
          f"Generated $-$ true   rms {scores['full_rmse'][shown]:.1f} G", display_limit, "RdBu_r")
     every = summary["pooled"]

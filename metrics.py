@@ -19,14 +19,15 @@ R^2
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import fft, ndimage
 
-__all__ = ["ACTIVE_SMOOTHING", "ACTIVE_THRESHOLD", "BINNING", "POLARITY_THRESHOLD", "SSIM_RANGE", "REGIONS", "Moments", "pearson", "concordance",
-           "rmse", "r_squared", "ppe10", "binned", "active_region", "polarity_agreement", "ssim", "flux", "score",
-           "regional_scores", "FREQUENCY_EDGES", "power_spectrum", "power_ratio"]
+__all__ = ["ACTIVE_SMOOTHING", "ACTIVE_THRESHOLD", "BINNING", "POLARITY_THRESHOLD", "SSIM_RANGE", "REGIONS", "Moments", "pearson",
+           "concordance", "rmse", "r_squared", "ppe10", "binned", "active_region", "polarity_agreement", "ssim", "flux", "score",
+           "regional_scores", "FREQUENCY_EDGES", "power_spectra"]
 
 BINNING = 8                     # pixels, as in Jeong et al. (2022)
 ACTIVE_THRESHOLD = 50.0         # gauss
@@ -267,48 +268,42 @@ def score(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *, binning:
     return scores
 
 
-def _modes(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frequency (cycles per pixel) and power of every Fourier mode of the disk, tapered over a tenth of its radius."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+def _modes(images: Sequence[np.ndarray], valid: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Frequency (cycles per pixel) of every Fourier mode, and its power in each image, tapered over a tenth of the disk's radius."""
+    rows, columns = np.flatnonzero(valid.any(axis=1)), np.flatnonzero(valid.any(axis=0))
     box = np.s_[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
-    depth = ndimage.distance_transform_edt(np.pad(mask[box], 1))[1:-1, 1:-1]
-    window = np.sin(np.pi / 2 * np.clip(depth / (0.1 * math.sqrt(mask.sum() / np.pi)), 0, 1)) ** 2
-    field = np.where(mask[box], image[box], 0.0).astype(np.float64)
-    field = (field - (field * window).sum() / window.sum()) * window
-    power = np.abs(fft.rfft2(field)) ** 2 / (window ** 2).sum()
-    return np.hypot(*np.meshgrid(fft.fftfreq(field.shape[0]), fft.rfftfreq(field.shape[1]), indexing="ij")), power
+    depth = ndimage.distance_transform_edt(np.pad(valid[box], 1))[1:-1, 1:-1]
+    window = np.sin(np.pi / 2 * np.clip(depth / (0.1 * math.sqrt(valid.sum() / np.pi)), 0, 1)) ** 2
+    powers = []
+    for image in images:
+        field = np.where(valid[box], image[box], 0.0).astype(np.float64)
+        field = (field - (field * window).sum() / window.sum()) * window
+        powers.append(np.abs(fft.rfft2(field)) ** 2 / (window ** 2).sum())
+    return np.hypot(fft.fftfreq(window.shape[0])[:, None], fft.rfftfreq(window.shape[1])[None, :]), powers
 
 
-def power_spectrum(image: np.ndarray, mask: np.ndarray, edges: np.ndarray = FREQUENCY_EDGES) -> np.ndarray:
-    """Radially averaged power spectrum of the valid pixels within `mask`, which is tapered towards its edge.
+def power_spectra(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *, edges: np.ndarray = FREQUENCY_EDGES,
+                  split: int = BINNING) -> tuple[np.ndarray, tuple[float, float]]:
+    """Radially averaged power spectra of the valid pixels, and the power of the generated over that of the true image.
 
     Returns
     -------
-    float64 ndarray (len(edges) - 1,)
-        Mean power in gauss^2 (white noise of standard deviation s has s^2 everywhere) between the frequencies `edges`
-        in cycles per pixel; NaN where the image has no mode.
-    """
-    valid = mask & np.isfinite(image)
-    if not valid.any():
-        return np.full(len(edges) - 1, np.nan)
-    frequency, power = _modes(image, valid)
-    total, _ = np.histogram(frequency, edges, weights=power)
-    count, _ = np.histogram(frequency, edges)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def power_ratio(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *, split: int = BINNING) -> tuple[float, float]:
-    """Power of the generated over that of the true image at scales above and below `split` pixels: (coarse, fine).
-
-    A field that is too smooth has a fine ratio well below 1, whatever its correlation.
+    spectra : float64 ndarray (2, len(edges) - 1)
+        Of the generated and of the true image: mean power in gauss^2 (white noise of standard deviation s has s^2 everywhere)
+        between the frequencies `edges` in cycles per pixel; NaN where an image of this size has no mode.
+    coarse, fine : float
+        Ratio of the power at scales above and below `split` pixels. A field that is too smooth has a fine ratio well below 1,
+        whatever its correlation.
     """
     valid = mask & np.isfinite(generated) & np.isfinite(real)
     if not valid.any():
-        return math.nan, math.nan
-    frequency, power_generated = _modes(generated, valid)
-    _, power_real = _modes(real, valid)
+        return np.full((2, len(edges) - 1), np.nan), (math.nan, math.nan)
+    frequency, powers = _modes((generated, real), valid)
+    place = np.searchsorted(edges, frequency.ravel(), side="right")
+    count = np.bincount(place, minlength=len(edges) + 1)[1:-1]
+    sums = np.array([np.bincount(place, power.ravel(), minlength=len(edges) + 1)[1:-1] for power in powers])
     ratios = []
     for band in ((frequency > 0) & (frequency < 1 / split), (frequency >= 1 / split) & (frequency <= 0.5)):
-        true_power = power_real[band].sum()
-        ratios.append(float(power_generated[band].sum() / true_power) if true_power > 0 else math.nan)
-    return ratios[0], ratios[1]
+        true_power = powers[1][band].sum()
+        ratios.append(float(powers[0][band].sum() / true_power) if true_power > 0 else math.nan)
+    return np.where(count > 0, sums / np.maximum(count, 1), np.nan), (ratios[0], ratios[1])

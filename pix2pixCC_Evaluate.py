@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.io.fits import VerifyError
 from tqdm import tqdm
 
 from disk import Disk, disk_of_header, is_helioprojective
@@ -63,10 +64,10 @@ def _pair(generated: Sequence[Path], real: Sequence[Path]) -> tuple[list[tuple[P
     lone_real: set[Path] = set()
     try:
         pairs = pair_files(list(plain), real)
-    except UserError:
+    except UserError as error:
         lone_generated, lone_real = _without_partner(list(plain), real), _without_partner(real, list(plain))
         if len(lone_generated) == len(plain) or not lone_generated | lone_real:
-            raise
+            raise UserError(f"cannot pair --generated (the inputs) with --real (the targets): {error}") from error
         pairs = pair_files([path for path in plain if path not in lone_generated], [path for path in real if path not in lone_real])
     return ([(plain[first], second) for first, second in pairs],
             [path for name, path in plain.items() if name in lone_generated], [path for path in real if path in lone_real])
@@ -109,7 +110,7 @@ def _evaluate_pair(pair: tuple[Path, Path], *, gauss_limits: Sequence[float] | N
     try:
         generated, real, disk, source = _read_pair(*pair, gauss_limits)
         return evaluate_image(generated, real, disk, **settings), source
-    except (UserError, ValueError) as error:
+    except (UserError, ValueError, VerifyError) as error:
         return None, str(error)
 
 
@@ -143,13 +144,15 @@ def _table(summary: dict[str, Any], binning: int) -> str:
         return "-" if math.isnan(value) else format(value, form)
 
     bins = f"{binning} x {binning}"
+    regional = (("CC", "cc", 1, 3), (f"CC, {bins}", "cc_binned", 1, 3), ("concordance CC", "ccc", 1, 3),
+                (f"concordance CC, {bins}", "ccc_binned", 1, 3), ("RMSE [G]", "rmse", 1, 1), ("R^2", "r2", 1, 3),
+                ("PPE10 [%]", "ppe10", 100, 1))
+    whole = (("SSIM", "ssim"), ("polarity agreement", "polarity_agreement"),
+             (f"power ratio above {binning} pixels", "power_ratio_coarse"), (f"power ratio below {binning} pixels", "power_ratio_fine"))
     lines = [f"{'mean ± std over the images':28}{'full disk':>17}{'active':>17}{'quiet':>17}"]
-    for title, metric, scale, digits in (
-            ("CC", "cc", 1, 3), (f"CC, {bins}", "cc_binned", 1, 3), ("concordance CC", "ccc", 1, 3),
-            (f"concordance CC, {bins}", "ccc_binned", 1, 3), ("RMSE [G]", "rmse", 1, 1), ("R^2", "r2", 1, 3), ("PPE10 [%]", "ppe10", 100, 1)):
+    for title, metric, scale, digits in regional:
         lines.append(f"{title:28}" + "".join(cell(f"{region}_{metric}", scale, digits) for region in ("full", "active", "quiet")))
-    for title, metric in (("SSIM", "ssim"), ("polarity agreement", "polarity_agreement"),
-                          (f"power ratio above {binning} pixels", "power_ratio_coarse"), (f"power ratio below {binning} pixels", "power_ratio_fine")):
+    for title, metric in whole:
         lines.append(f"{title:28}{cell(metric)}")
     for title, kind in (("total unsigned flux", "unsigned"), ("net flux", "net")):
         flux = summary["flux"][kind]
@@ -164,6 +167,11 @@ def _notes(scored: Sequence[tuple[tuple[Path, Path], Evaluation, str]], gauss_li
     assumed = sum(source == ASSUMED for _, _, source in scored)
     if assumed:
         notes.append(f"note: {assumed} without a helioprojective header, taken as registered (centred, radius 450/1024 of the side)")
+    missing = sum(evaluation.scores["missing_pixels"] for _, evaluation, _ in scored)
+    if missing:
+        share = missing / (missing + sum(evaluation.scores["pixels"] for _, evaluation, _ in scored))
+        notes.append(f"note: {share:.2%} of the pixels on the disk are not finite in one image or the other and do not count "
+                     "(missing_pixels in the CSV)")
     counts = sum(format_of(real) in ("png", "jpg", "jpeg") for (_, real), _, _ in scored)
     scaled = sum(evaluation.scores["unsigned_flux_real_mx"] < evaluation.scores["pixels"] * (1e8 * evaluation.pixel_size) ** 2
                  for _, evaluation, _ in scored)
@@ -195,30 +203,36 @@ def _report(out: Path, rows: Sequence[dict[str, Any]], pooled: Pool, pairs: Sequ
     return summary
 
 
+def _row(name: str, generated: str, real: str, evaluation: Evaluation | None, remark: str) -> dict[str, Any]:
+    """One row of the CSV; `remark` says where the geometry comes from, or why there are no scores."""
+    skipped = evaluation is None
+    return {"name": name, "status": "skipped" if skipped else "scored", "reason": remark if skipped else "", "generated": generated,
+            "real": real, "geometry": "" if skipped else remark, **({} if evaluation is None else evaluation.scores)}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Score the pairs of two folders; 2 if nothing can be scored, or with `--strict` if anything was left out."""
     opt = evaluate_parser().parse_args(argv)
+    if opt.foreshortening and opt.disk_radius >= 1:
+        raise UserError(f"--foreshortening needs --disk_radius below 1, not {opt.disk_radius:g}: at the limb a pixel sees the surface edge-on")
     pairs, lone_generated, lone_real = _pair(_images(opt.generated, opt.data_format_generated, "generated"),
                                              _images(opt.real, opt.data_format_real, "real"))
     settings = {name: getattr(opt, name) for name in ("disk_radius", "binning", "active_threshold", "active_smoothing",
                                                       "polarity_threshold", "ssim_range", "foreshortening")}
     results = _progress(functools.partial(_evaluate_pair, gauss_limits=opt.gauss_limits, **settings), pairs, opt.n_workers)
+    scored = [(pair, evaluation, source) for pair, (evaluation, source) in zip(pairs, results, strict=True) if evaluation is not None]
 
-    rows = [{"name": stem_of(real), "status": "skipped" if evaluation is None else "scored", "reason": reason if evaluation is None else "",
-             "generated": generated.name, "real": real.name, "geometry": "" if evaluation is None else reason}
-            | ({} if evaluation is None else evaluation.scores) for (generated, real), (evaluation, reason) in zip(pairs, results, strict=True)]
-    for paths, side, missing in ((lone_generated, "generated", "true"), (lone_real, "real", "generated")):
-        rows += [{"name": stem_of(path), "status": "skipped", "reason": f"no {missing} image of this name or time", side: path.name} for path in paths]
-    rows.sort(key=lambda row: "geometry" not in row or row["status"] == "skipped")        # numbers first: columns follow the first row
+    rows = [_row(stem_of(pair[1]), pair[0].name, pair[1].name, *result) for pair, result in zip(pairs, results, strict=True)]
+    rows += [_row(stem_of(path), path.name, "", None, "no true image of this name or time") for path in lone_generated]
+    rows += [_row(stem_of(path), "", path.name, None, "no generated image of this name or time") for path in lone_real]
     skipped = [row for row in rows if row["status"] == "skipped"]
     for row in skipped:
         print(f"skipped {row['name']}: {row['reason']}", file=sys.stderr)
-
     out = Path(opt.out or Path(opt.generated) / "evaluation")
-    scored = [(pair, evaluation, source) for pair, (evaluation, source) in zip(pairs, results, strict=True) if evaluation is not None]
     if not scored:
         _write_csv(out / "scores.csv", rows)
         raise UserError(f"none of the {len(rows)} images can be scored; the reasons are above and in {out / 'scores.csv'}")
+
     about = {"version": VERSION, "generated": str(opt.generated), "real": str(opt.real), "images": len(scored),
              "skipped": [{"name": row["name"], "reason": row["reason"]} for row in skipped], "settings": settings}
     summary = _report(out, rows, pool([each for _, each, _ in scored]), [pair for pair, _, _ in scored], about=about,

@@ -30,7 +30,8 @@ def magnetogram(seed: int, size: int = SIZE) -> np.ndarray:
     rows, columns = np.indices(field.shape)
     for row, column in random.uniform(0.3, 0.7, size=(2, 2)) * size:
         for sign, step in ((1, -0.06), (-1, 0.06)):
-            field += sign * random.uniform(200, 600) * np.exp(-((rows - row) ** 2 + (columns - column - step * size) ** 2) / (0.03 * size) ** 2)
+            squared = (rows - row) ** 2 + (columns - column - step * size) ** 2
+            field += sign * random.uniform(200, 600) * np.exp(-squared / (0.03 * size) ** 2)
     return field.astype(np.float32)
 
 
@@ -39,7 +40,8 @@ def sun_header(size: int = SIZE, *, centre: tuple[float, float] | None = None, s
     distance = 1.5e11
     x, y = centre or ((size - 1) / 2, (size - 1) / 2)
     scale = math.degrees(math.asin(695.7e6 / distance)) * 3600 / (share * size)
-    return fits.Header({"CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN", "CUNIT1": "arcsec", "CUNIT2": "arcsec", "CRPIX1": x + 1, "CRPIX2": y + 1,
+    return fits.Header({"CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN", "CUNIT1": "arcsec", "CUNIT2": "arcsec",
+                        "CRPIX1": x + 1, "CRPIX2": y + 1,
                         "CRVAL1": 0.0, "CRVAL2": 0.0, "CDELT1": scale, "CDELT2": scale, "DSUN_OBS": distance})
 
 
@@ -122,9 +124,8 @@ def test_the_figures_are_a_picture_of_some_size_with_ink_on_it(folders):
     with PillowImage.open(out / "figures.png") as picture:
         pixels = np.asarray(picture.convert("L"))
     assert min(pixels.shape) > 1200
-    panels = [pixels[row:row + pixels.shape[0] // 3, column:column + pixels.shape[1] // 3]
-              for row in range(0, pixels.shape[0] - 2, pixels.shape[0] // 3) for column in range(0, pixels.shape[1] - 2, pixels.shape[1] // 3)]
-    assert len(panels) == 9 and min(panel.std() for panel in panels) > 10
+    panels = [panel for band in np.array_split(pixels, 3) for panel in np.array_split(band, 3, axis=1)]
+    assert min(panel.std() for panel in panels) > 10
 
 
 def test_a_bad_file_is_skipped_with_its_reason_and_the_others_are_scored(folders, capsys):
@@ -261,7 +262,28 @@ def test_foreshortening_enlarges_the_flux(folders):
     plain = [float(row["unsigned_flux_real_mx"]) for row in table(out)]
     _, out = run(folders, "--foreshortening")
     surface = [float(row["unsigned_flux_real_mx"]) for row in table(out)]
+    with pytest.raises(UserError, match="--foreshortening needs --disk_radius below 1"):
+        run(folders, "--foreshortening", "--disk_radius", "1")
     assert all(1 < after / before < 3 for before, after in zip(plain, surface, strict=True))
+
+
+def test_pixels_on_the_disk_that_are_not_finite_are_told(folders, capsys):
+    path = folders[0] / f"hmi_{TIMES[0]}_AI.fits"
+    field, header = fits.getdata(path, header=True)
+    field[30:34, 30:35] = np.nan
+    fits.writeto(path, field, header, overwrite=True)
+    _, out = run(folders)
+    row = table(out)[0]
+    total = disk_of_header(sun_header(), (SIZE, SIZE)).mask(0.98).sum()
+    assert (float(row["missing_pixels"]), float(row["pixels"])) == (20, total - 20)
+    assert f"{20 / (4 * total):.2%} of the pixels on the disk are not finite" in capsys.readouterr().out
+
+
+def test_names_and_times_that_have_nothing_in_common_are_refused(folders):
+    for number, path in enumerate(sorted(folders[0].iterdir())):
+        path.rename(path.with_name(f"something_{number}.fits"))
+    with pytest.raises(UserError, match="cannot pair --generated .* with --real .*something_0.fits"):
+        run(folders)
 
 
 def test_regions_without_a_pixel_are_empty_and_not_an_error():
@@ -277,7 +299,8 @@ def test_the_typical_image_is_that_of_median_correlation():
     disk, evaluations = registered_disk((SIZE, SIZE)), []
     for noise in (5, 400, 60, 20, 100):
         real = magnetogram(1)
-        evaluations.append(evaluate_image(real + np.random.default_rng(noise).normal(scale=noise, size=real.shape), real, disk, disk_radius=0.98))
+        generated = real + np.random.default_rng(noise).normal(scale=noise, size=real.shape)
+        evaluations.append(evaluate_image(generated, real, disk, disk_radius=0.98))
     assert pool(evaluations).typical == 2
 
 
