@@ -11,6 +11,7 @@ import os
 import pickle
 import re
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -96,12 +97,15 @@ class RunFolder:
         return _load(self.state(iteration))
 
     def newest_good_state(self) -> tuple[int, dict] | None:
-        """The newest training state that can be read; unreadable ones are passed over with a warning."""
+        """The newest training state that can be read, unreadable ones passed over with a warning; None in a new folder."""
         for iteration in reversed(self.state_iterations()):
             try:
                 return iteration, self.read_state(iteration)
             except UserError as error:
-                print(f"warning: {error}; trying the state before it")
+                print(f"warning: {error}; trying the state before it", file=sys.stderr)
+        if self.iterations():
+            raise UserError(f"no training state in {self.states} can be read; start from the newest weights with "
+                            f"--latest_iter {self.iterations()[-1]}")
         return None
 
     def prune_states(self, keep: int) -> None:

@@ -21,7 +21,8 @@ from pipeline import list_images, pair_files, read_image
 from scaling import Scaling, resolve_scaling
 from utils import VERSION, UserError, atomic_path, read_json, stem_of, time_in_name
 
-__all__ = ["TrainingData", "find_training_data", "hold_out", "scaling_flags", "options_record", "changed_options", "LossTable", "as_built", "describe"]
+__all__ = ["TrainingData", "find_training_data", "hold_out", "scaling_flags", "options_record", "changed_options", "LossTable", "as_built", "describe",
+           "contradicted_scaling"]
 
 # Options that do not change the mathematics of the run; everything else must stay as it was for a resume.
 _FREE = {"gpu_ids", "n_workers", "batch_size", "dataset_name", "input_dir_train", "target_dir_train", "report_freq", "save_freq",
@@ -105,7 +106,7 @@ def options_record(opt, data: TrainingData, ranks: int, repeats: tuple[int, int]
     """Everything that `options.json` holds: every option, versions, channel cards, scaling."""
     options = {name: value for name, value in vars(opt).items() if name != "given"}
     return {
-        "software": "pix2pixCC", "version": VERSION, "torch": torch.__version__, "python": platform.python_version(),
+        "software": "pix2pixCC", "version": VERSION, "torch": str(torch.__version__), "python": platform.python_version(),
         "options": options, "global_batch": opt.batch_size * ranks, "size": data.size, "pairs": len(data.pairs), "data": data.digest,
         "repeats": list(repeats),
         "scaling": {"input": data.input_scaling.to_dict(), "target": data.target_scaling.to_dict()},
@@ -155,6 +156,20 @@ def as_built(folder: RunFolder, opt, names: Sequence[str]) -> dict | None:
                             "leave the flag out")
         setattr(opt, name, made_with[name])
     return record
+
+
+def contradicted_scaling(opt, scaling: dict) -> str:
+    """The first typed scaling flag that says something else than `scaling` (of options.json); empty if none does."""
+    for side in ("input", "target"):
+        flags = scaling_flags(opt, side, described=True)
+        names = {"lower": f"saturation_lower_limit_{side}", "upper": f"saturation_upper_limit_{side}", "log": f"logscale_{side}"}
+        for key, name in names.items():
+            built = scaling[side][key]
+            if name in opt.given and list(flags[key]) * (len(built) // len(flags[key]) or 1) != built:
+                return f"--{name} {' '.join(map(str, flags[key]))} (trained with {' '.join(map(str, built))})"
+        if f"saturation_clip_{side}" in opt.given and flags["clip"] != scaling[side]["clip"]:
+            return f"--saturation_clip_{side} {flags['clip']} (trained with {scaling[side]['clip']})"
+    return ""
 
 
 def describe(opt, data: TrainingData, ranks: int, device: str, repeats: tuple[int, int], parameters: tuple[int, int]) -> str:

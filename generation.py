@@ -1,0 +1,224 @@
+"""From files to generated images: where the inputs come from, and how each output is written.
+
+Inputs are model-ready files, or raw EUVI FITS that are calibrated, registered and stacked on the way. The command is
+`pix2pixCC_Test.py`; product headers are made in `products.py`.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from archive import index_archive
+from cubes import Channel
+from images import FITS_FORMATS, Image
+from observations import identify, read_header
+from pairing import farside_channels, farside_groups
+from pipeline import Scaling, list_images, pad_to_multiple, read_image, write_image
+from preparation import prepare_group, stem_of_group
+from products import product_header, write_product
+from solar import has_observer
+from utils import UserError, stem_of
+from visuals import preview
+
+__all__ = ["Source", "model_ready_sources", "raw_sources", "find_sources", "SourceDataset", "Loaded", "Output"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One image to generate from: the name of its output, and how to read it."""
+
+    name: str
+    where: str
+    read: Callable[[], Image]
+
+
+@dataclass(frozen=True)
+class _ReadFile:
+    path: Path
+    channels: int
+
+    def __call__(self) -> Image:
+        return read_image(self.path, self.channels)
+
+
+@dataclass(frozen=True)
+class _PrepareGroup:
+    group: object
+    size: int
+
+    def __call__(self) -> Image:
+        prepared = prepare_group(self.group, self.size)
+        return Image(prepared.data, prepared.header, prepared.channels, False, Path(prepared.sources[0].path))
+
+
+def model_ready_sources(folder: str, data_format: str, channels: int) -> list[Source]:
+    """The model-ready images of a folder."""
+    return [Source(stem_of(path), str(path), _ReadFile(path, channels)) for path in list_images(folder, data_format)]
+
+
+def raw_sources(folder: str, channels: list[Channel], *, size: int, tolerance: float,
+                n_workers: int = 1) -> tuple[list[Source], list[str]]:
+    """The farside times of a folder of raw EUVI files (and of AIA and HMI files for a frontside reference), in any nesting.
+
+    Parameters
+    ----------
+    channels : list of Channel
+        The channels that the model was trained on.
+    size : int
+        Pixels on a side that they become.
+    tolerance : float
+        Minutes within which passbands belong together.
+
+    Returns
+    -------
+    sources : list of Source
+    missing : list of str
+        What other times lack, one line each: time and passband.
+    """
+    wanted = farside_channels([channel.name for channel in channels])
+    groups, missing = farside_groups(index_archive([folder], n_workers=n_workers), wanted, tolerance=tolerance)
+    sources = []
+    for group in groups:
+        records = [choice.candidates[0] for choice in group.choices]
+        name = stem_of(records[0].path) if len(records) == 1 else stem_of_group(group, records)
+        sources.append(Source(name, f"{group.observer} {group.time:%Y-%m-%dT%H:%M:%S}", _PrepareGroup(group, size)))
+    lines = [f"{lack.observer} {lack.time:%Y-%m-%dT%H:%M:%S} lacks {lack.name}: nearest "
+             + (f"{lack.minutes_off:.0f} min off" if lack.nearest else "nowhere") for lack in missing]
+    return sources, lines
+
+
+def find_sources(folder: str, data_format: str, channels: int, *, described: list[Channel] | None, size: int | None, tolerance: float,
+                 n_workers: int = 1) -> tuple[list[Source], list[str]]:
+    """What to generate from: raw files where the model says what its channels are and the folder holds no cubes, else model-ready files.
+
+    Returns
+    -------
+    As `raw_sources`.
+
+    Raises
+    ------
+    UserError
+        The folder holds nothing to generate from; the message says what is missing.
+    """
+    if data_format not in FITS_FORMATS or described is None or size is None:
+        return model_ready_sources(folder, data_format, channels), []
+    try:
+        ready = model_ready_sources(folder, data_format, channels)
+    except UserError as error:
+        ready, nothing_ready = [], error
+    if ready and not any(_is_raw(Path(source.where)) for source in ready[:20]):
+        return ready, []
+    sources, missing = raw_sources(folder, described, size=size, tolerance=tolerance, n_workers=n_workers)
+    if not sources and not ready:
+        if missing:
+            raise UserError(f"{folder}: no time is complete:\n" + "\n".join(missing[:20]))
+        raise nothing_ready
+    if not sources:
+        wanted = ", ".join(farside_channels([channel.name for channel in described]))
+        raise UserError(f"{folder}: none of its raw files make up an input of this model, which needs {wanted}"
+                        + "".join(f"\n{line}" for line in missing[:20]))
+    return sources, missing
+
+
+def _is_raw(path: Path) -> bool:
+    """Whether a FITS file is a single image of a known instrument, neither a cube nor a ready-made input."""
+    try:
+        header = read_header(path)
+        return "CHAN1" not in header and "EXPTIME" in header and identify(header, path) is not None
+    except UserError:
+        return False
+
+
+@dataclass
+class Loaded:
+    """An input ready for the network, or why it cannot be read."""
+
+    source: Source
+    tensor: Tensor | None = None
+    crop: tuple = ()
+    image: Image | None = None
+    problem: str = ""
+
+
+class SourceDataset(Dataset):
+    """Reads and scales one source an item; a bad one comes back with its problem, so that the others go on.
+
+    Parameters
+    ----------
+    multiple : int
+        Sides are padded to a multiple of this, and `crop` takes the padding off again.
+    """
+
+    def __init__(self, sources: list[Source], scaling: Scaling | Callable[[Image], Scaling], multiple: int):
+        self.sources, self.scaling, self.multiple = sources, scaling, multiple
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+    def __getitem__(self, index: int) -> Loaded:
+        source = self.sources[index]
+        try:
+            image = source.read()
+            scaling = self.scaling if isinstance(self.scaling, Scaling) else self.scaling(image)
+            padded, crop = pad_to_multiple(scaling.scale(torch.from_numpy(image.data)), self.multiple)
+        except UserError as error:
+            return Loaded(source, problem=str(error))
+        return Loaded(source, padded, crop, image)
+
+
+@dataclass(frozen=True)
+class Output:
+    """How generated images are written.
+
+    Parameters
+    ----------
+    folder : path
+        Where to.
+    data_format : str
+        Extension, one of `images.FORMATS`.
+    scaling : Scaling
+        Of the target; undone before saving.
+    save_scale : float
+        Multiplies the values before saving.
+    image_mode : str or None
+        Format of the preview beside each; None for no preview.
+    provenance : dict
+        `model`, `checkpoint`, `checkpoint_sha256`, `iteration`, for the header of a product.
+    """
+
+    folder: Path
+    data_format: str
+    scaling: Scaling
+    save_scale: float
+    image_mode: str | None
+    provenance: dict
+
+    def path(self, source: Source) -> Path:
+        return self.folder / f"{source.name}_AI.{self.data_format}"
+
+    def preview_path(self, source: Source) -> Path:
+        return self.folder / f"{source.name}_AI.{self.image_mode if self.image_mode != self.data_format else 'preview.' + self.image_mode}"
+
+    def is_finished(self, source: Source) -> bool:
+        return self.path(source).is_file() and (self.image_mode is None or self.preview_path(source).is_file())
+
+    def write(self, loaded: Loaded, generated: Tensor) -> None:
+        """Write one image, `(K, H, W)` scaled to -1..1, and its preview.
+
+        A one-channel FITS output of an input with an observer becomes a product: gauss, NaN off the disk, full header.
+        """
+        values = self.scaling.unscale(generated).mul_(self.save_scale).numpy()
+        path, header, channels = self.path(loaded.source), loaded.image.header, loaded.image.channels
+        if self.data_format in FITS_FORMATS and header is not None and len(values) == 1 and has_observer(header):
+            in_gauss = self.save_scale != 1 or (self.scaling.lower, self.scaling.upper) != ((-1.0,), (1.0,))
+            header = product_header(header, channels, bunit="G" if in_gauss else "", **self.provenance)
+            write_product(path, values, header)
+        else:
+            write_image(path, values, header)
+        if self.image_mode is not None:
+            preview(self.preview_path(loaded.source), values, header, euv=loaded.image.data, channels=channels)

@@ -1,0 +1,158 @@
+"""Generate images with a trained model.
+
+    python pix2pixCC_Test.py --dataset_name demo --input_dir_test datasets/demo/Test/Input --iteration best
+    python pix2pixCC_Test.py --dataset_name demo --input_dir_test my_EUVI_files      # raw FITS, in any folders
+    python pix2pixCC_Test.py --verify checkpoints/demo/Image/Test/6000/*_AI.fits
+
+Writes ./checkpoints/<dataset_name>/Image/Test/<iteration>/<input name>_AI.<ext> and a preview beside each.
+"""
+from options import MODEL_FLAGS, parse, test_parser
+
+if __name__ == "__main__":
+    parse(test_parser())                     # --help and mistyped flags are answered before torch is loaded
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from checkpoints import BackgroundWriter, RunFolder, load_weights
+from cubes import Channel
+from devices import Ranks, half_precision, join_ranks, relaunch_on, seed_everything
+from generation import Loaded, Output, Source, SourceDataset, find_sources
+from images import Image
+from networks import Generator
+from provenance import verify_product
+from runs import as_built, contradicted_scaling, scaling_flags
+from scaling import Scaling, resolve_scaling
+from utils import UserError, file_sha256, read_json, run_command
+
+
+def main(argv: list[str] | None = None) -> int:
+    opt = parse(test_parser(), argv)
+    if opt.verify:
+        return verify(opt.verify)
+    status = relaunch_on(opt.gpu_ids, [__file__, *(sys.argv[1:] if argv is None else argv)])
+    if status is not None:
+        return status
+    folder = RunFolder(opt.dataset_name)
+    record = as_built(folder, opt, (*MODEL_FLAGS, "data_format_input", "data_format_target"))
+    network = "G_ema" if opt.average else "G"
+    if opt.iteration == "best" and folder.best_file.is_file():
+        network = str(read_json(folder.best_file).get("network", "G"))
+    iterations = folder.choose(opt.iteration, network)
+    with join_ranks(opt.gpu_ids) as ranks:
+        seed_everything(opt.seed)
+        input_scaling, target_scaling, described, size = scalings(opt, record)
+        sources, missing = ranks.on_first(lambda: find_sources(
+            opt.input_dir_test, opt.data_format_input, opt.input_ch, described=described, size=size, tolerance=opt.tolerance,
+            n_workers=opt.n_workers))
+        for line in missing:
+            ranks.say(line)
+        ranks.say(f"{len(sources)} inputs, {len(iterations)} checkpoints of {folder.path}, on {ranks.size} x {ranks.device}")
+        generator = Generator(opt.input_ch, opt.target_ch, model=opt.model, n_gf=opt.n_gf, n_downsample=opt.n_downsample,
+                              n_residual=opt.n_residual, norm_type=opt.norm_type, padding_type=opt.padding_type,
+                              trans_conv=opt.trans_conv).to(ranks.device).eval()
+        if opt.compile:
+            generator.compile()
+        problems: dict[str, str] = {}
+        for iteration in iterations:
+            weights = folder.weights(iteration, network)
+            load_weights(generator, weights)
+            output = Output(folder.generated / str(iteration), opt.data_format_target, target_scaling, opt.save_scale,
+                            None if opt.no_preview else opt.image_mode,
+                            {"model": opt.model, "checkpoint": str(weights), "checkpoint_sha256": file_sha256(weights), "iteration": iteration})
+            keep = opt.iteration == "-1" and not opt.overwrite
+            todo = [source for source in sources[ranks.rank::ranks.size] if not (keep and output.is_finished(source))]
+            problems |= generate(generator, todo, input_scaling, output, ranks, half_precision(ranks.device) if opt.data_type == 16 else None,
+                                 batch_size=opt.batch_size, n_workers=opt.n_workers, title=f"iteration {iteration}")
+        ranks.barrier()
+        failed = ranks.most(len(problems))
+    for where, problem in problems.items():
+        print(f"skipped {where}: {problem}", file=sys.stderr)
+    ranks.say(f"done: {folder.generated}")
+    return 2 if failed else 0
+
+
+def scalings(opt, record: dict | None) -> tuple[Scaling | Callable[[Image], Scaling], Scaling, list[Channel] | None, int | None]:
+    """Input scaling, target scaling, what the input channels are, and the side of the training images.
+
+    From options.json where there is one; a bare checkpoint of the published code takes them from flags and each input's cards.
+    """
+    if record is not None:
+        contradiction = contradicted_scaling(opt, record["scaling"])
+        if contradiction:
+            raise UserError(f"{contradiction}: this model was trained otherwise; leave the flag out")
+        described = record.get("channels", {}).get("input")
+        return (Scaling.from_dict(record["scaling"]["input"]), Scaling.from_dict(record["scaling"]["target"]),
+                [Channel(**channel) for channel in described] if described else None, record.get("size"))
+    eight_bit = opt.data_format_target in ("png", "jpg", "jpeg")
+    blank = Image(torch.zeros(opt.target_ch, 1, 1).numpy(), None, None, eight_bit, Path("target"))
+    target = resolve_scaling(blank, side="target", **scaling_flags(opt, "target", described=False))
+    return InputScalingFromFlags(opt), target, None, None
+
+
+class InputScalingFromFlags:
+    """The scaling of an input whose model has no options.json: the flags, else the image's cards, else its bit depth."""
+
+    def __init__(self, opt):
+        self._flags = {described: scaling_flags(opt, "input", described) for described in (True, False)}
+
+    def __call__(self, image: Image) -> Scaling:
+        return resolve_scaling(image, side="input", **self._flags[image.channels is not None])
+
+
+def batches(loader: DataLoader, batch_size: int) -> Iterator[list[Loaded]]:
+    """Loaded inputs in batches of one shape; one that cannot be read comes alone."""
+    batch: list[Loaded] = []
+    for loaded in loader:
+        if batch and (loaded.problem or len(batch) == batch_size or batch[0].tensor.shape != loaded.tensor.shape):
+            yield batch
+            batch = []
+        if loaded.problem:
+            yield [loaded]
+        else:
+            batch.append(loaded)
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def generate(generator: Generator, sources: list[Source], input_scaling: Scaling | Callable[[Image], Scaling], output: Output,
+             ranks: Ranks, half: torch.dtype | None, *, batch_size: int, n_workers: int, title: str) -> dict[str, str]:
+    """Generate from every source while others are read and written; returns what could not be read, and why."""
+    problems = {}
+    dataset = SourceDataset(sources, input_scaling, generator.multiple)
+    loader = DataLoader(dataset, batch_size=None, num_workers=min(n_workers, len(sources)))
+    bar = tqdm(total=len(sources), desc=title, unit="img", disable=not ranks.is_first, dynamic_ncols=True,
+               mininterval=0.5 if sys.stderr.isatty() else 20)
+    with bar, BackgroundWriter() as writer:
+        for batch in batches(loader, batch_size):
+            bar.update(len(batch))
+            if batch[0].problem:
+                problems[batch[0].source.where] = batch[0].problem
+                continue
+            input = torch.stack([loaded.tensor for loaded in batch]).to(ranks.device)
+            with torch.autocast(ranks.device.type, dtype=half, enabled=half is not None):
+                generated = generator(input)
+            for loaded, image in zip(batch, generated.float().cpu(), strict=True):
+                writer.submit(output.write, loaded, image[loaded.crop])
+    return problems
+
+
+def verify(files: list[str]) -> int:
+    """Check products and say what holds; 2 if anything does not."""
+    sound = True
+    for file in files:
+        findings = verify_product(file)
+        sound &= all(finding.holds for finding in findings)
+        for finding in findings:
+            print(f"{'ok ' if finding.holds else 'BAD'} {file}: {finding.text}")
+    return 0 if sound else 2
+
+
+if __name__ == "__main__":
+    run_command(main)
