@@ -203,8 +203,8 @@ def test_parser() -> argparse.ArgumentParser:
 
 
 def evaluate_parser() -> argparse.ArgumentParser:
-    parser = command_parser("pix2pixCC_Evaluate.py", description="Score generated against true magnetograms with the papers' metrics: a CSV, a JSON summary, a table "
-                                                                 "and a page of figures.")
+    parser = command_parser("pix2pixCC_Evaluate.py", description="Score generated against true magnetograms with the papers' metrics: "
+                                                                 "a CSV, a JSON summary, a table and a page of figures.")
     add = parser.add_argument_group("files").add_argument
     add("--generated", required=True, metavar="DIR", help="folder of generated magnetograms")
     add("--real", required=True, metavar="DIR", help="folder of true magnetograms, paired by name or by the time in it")
@@ -219,7 +219,8 @@ def evaluate_parser() -> argparse.ArgumentParser:
     add("--no_figures", action="store_true", help="draw no page of figures")
 
     add = parser.add_argument_group("what counts").add_argument
-    add("--disk_radius", type=POSITIVE, default=0.98, help="pixels up to here count, in solar radii from the disk's centre; geometry from the header")
+    add("--disk_radius", type=POSITIVE, default=0.98,
+        help="pixels up to here count, in solar radii from the disk's centre; geometry from the header")
     add("--binning", type=COUNT, default=8, help="pixels on a side of a bin")
     add("--active_threshold", type=POSITIVE, default=50.0, help="active regions: where the smoothed true |B| is above this, gauss")
     add("--active_smoothing", type=COUNT, default=8, help="pixels on a side over which |B| is smoothed for that")
@@ -279,13 +280,12 @@ def prepare_parser() -> argparse.ArgumentParser:
                             "there, made of the same files under the same flags, is not made again: repeat a stopped command to go on.")
     parser.usage = "%(prog)s {train,farside} [flags]"
     commands = parser.add_subparsers(dest="command", required=True, metavar="{train,farside}")
-    manner = {"formatter_class": Help, "allow_abbrev": False}
     train = commands.add_parser("train", help="pairs of AIA images and HMI magnetograms, to train and to test",
                                 description="Pair AIA images with HMI magnetograms: Train/Input, Train/Target, Test/Input, Test/Target.",
-                                usage="pix2pixCC_Prepare.py train [flags]", **manner)
+                                usage="pix2pixCC_Prepare.py train [flags]", formatter_class=Help, allow_abbrev=False)
     farside = commands.add_parser("farside", help="inputs from STEREO EUVI images, to generate farside magnetograms",
                                   description="Group EUVI images by spacecraft and time: one input a time and spacecraft.",
-                                  usage="pix2pixCC_Prepare.py farside [flags]", **manner)
+                                  usage="pix2pixCC_Prepare.py farside [flags]", formatter_class=Help, allow_abbrev=False)
     _prepare_flags(train, "AIA passbands in channel order, any number", ["304", "193", "171"], tolerance=10.0)
     _prepare_flags(farside, "EUVI passbands in channel order", ["304", "195", "171"], tolerance=20.0)
     add = train.add_argument_group("test set").add_argument

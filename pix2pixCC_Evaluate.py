@@ -8,6 +8,11 @@ defined in `metrics.py`, the geometry of the disk in `disk.py`.
 """
 from __future__ import annotations
 
+from options import evaluate_parser
+
+if __name__ == "__main__":
+    evaluate_parser().parse_args()          # --help and mistyped flags are answered before the rest is loaded
+
 import csv
 import functools
 import math
@@ -25,7 +30,6 @@ from disk import Disk, disk_of_header, is_helioprojective
 from evaluation import Evaluation, Pool, evaluate_image, pool, summary_of
 from figures import evaluation_page
 from images import FITS_FORMATS, FORMATS, Image, format_of, list_images, read_image
-from options import evaluate_parser
 from pipeline import pair_files
 from utils import VERSION, UserError, atomic_path, run_command, stem_of, time_in_name, write_json
 
@@ -214,7 +218,7 @@ def main(argv: list[str] | None = None) -> int:
     """Score the pairs of two folders; 2 if nothing can be scored, or with `--strict` if anything was left out."""
     opt = evaluate_parser().parse_args(argv)
     if opt.foreshortening and opt.disk_radius >= 1:
-        raise UserError(f"--foreshortening needs --disk_radius below 1, not {opt.disk_radius:g}: at the limb a pixel sees the surface edge-on")
+        raise UserError(f"--foreshortening needs --disk_radius below 1, not {opt.disk_radius:g}: at the limb the surface is seen edge-on")
     pairs, lone_generated, lone_real = _pair(_images(opt.generated, opt.data_format_generated, "generated"),
                                              _images(opt.real, opt.data_format_real, "real"))
     settings = {name: getattr(opt, name) for name in ("disk_radius", "binning", "active_threshold", "active_smoothing",
