@@ -56,7 +56,7 @@ def _flux_scatter(axes: Axes, generated: np.ndarray, real: np.ndarray, title: st
     power = int(np.floor(np.log10(max(np.abs(real).max(), np.abs(generated).max(), 1.0))))
     generated, real = generated / 10.0 ** power, real / 10.0 ** power
     low, high = min(generated.min(), real.min()), max(generated.max(), real.max())
-    margin = 0.08 * max(high - low, 0.2 * max(abs(high), abs(low)))
+    margin = 0.08 * (max(high - low, 0.2 * max(abs(high), abs(low))) or 1.0)
     axes.axline((0, 0), slope=1, color="0.6", lw=1, label="1:1")
     if np.isfinite(agreement["slope"]):
         axes.axline((real.mean(), generated.mean()), slope=agreement["slope"], color=ACCENT, lw=1, ls="--",
@@ -67,8 +67,9 @@ def _flux_scatter(axes: Axes, generated: np.ndarray, real: np.ndarray, title: st
         axes.axvline(0, color="0.85", lw=0.6, zorder=0)
     axes.set(xlim=(low - margin, high + margin), ylim=(low - margin, high + margin), aspect="equal", title=title,
              xlabel=f"true [$10^{{{power}}}$ Mx]", ylabel=f"generated [$10^{{{power}}}$ Mx]")
-    axes.text(0.04, 0.96, f"CC {agreement['cc']:.2f}\nerror {agreement['relative_error']:.1%}\nbias {agreement['relative_bias']:+.1%}",
-              transform=axes.transAxes, va="top", fontsize=8)
+    told = (f"{word} {agreement[name]:{form}}" for word, name, form in
+            (("CC", "cc", ".2f"), ("error", "relative_error", ".1%"), ("bias", "relative_bias", "+.1%")) if np.isfinite(agreement[name]))
+    axes.text(0.04, 0.96, "\n".join(told), transform=axes.transAxes, va="top", fontsize=8)
     axes.legend(loc="lower right", fontsize=8, frameon=False)
 
 

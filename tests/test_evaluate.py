@@ -15,6 +15,7 @@ from scipy import ndimage, stats
 import metrics
 from disk import disk_of_header, registered_disk
 from evaluation import evaluate_image, pool, summary_of
+from figures import evaluation_page
 from options import evaluate_parser
 from pix2pixCC_Evaluate import main
 from utils import UserError
@@ -293,6 +294,18 @@ def test_regions_without_a_pixel_are_empty_and_not_an_error():
     assert evaluation.scores["quiet_cc"] == pytest.approx(1)
     summary = summary_of(pool([evaluation]))
     assert summary["metrics"]["active_cc"]["images"] == 0 and math.isnan(summary["pooled"]["active_cc"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_generator_that_has_collapsed_to_nought_still_has_its_page(tmp_path):
+    disk, zero = registered_disk((SIZE, SIZE)), np.zeros((SIZE, SIZE))
+    for real in (magnetogram(0), zero):
+        pooled = pool([evaluate_image(zero, real, disk, disk_radius=0.98)])
+        summary = summary_of(pooled)
+        assert math.isnan(summary["pooled"]["full_cc"])
+        evaluation_page(tmp_path / "page.png", pooled, summary, generated=zero, real=real, disk=disk, name="a", title="a",
+                        disk_radius=0.98, binning=8)
+        assert (tmp_path / "page.png").stat().st_size > 50_000
 
 
 def test_the_typical_image_is_that_of_median_correlation():
