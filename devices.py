@@ -4,7 +4,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-import random
 import socket
 import subprocess
 import sys
@@ -13,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -128,7 +126,8 @@ def _device(wanted: list[int], local: int, size: int) -> torch.device:
     missing = [number for number in wanted if number >= available]
     if missing or local >= len(wanted):
         there = f"this machine has {available}: {','.join(map(str, range(available)))}" if available else "this machine has none"
-        raise UserError(f"--gpu_ids {','.join(map(str, wanted))}: no GPU {missing[0] if missing else local} here; {there}. Use -1 for the CPU")
+        raise UserError(f"--gpu_ids {','.join(map(str, wanted))}: no GPU {missing[0] if missing else local} here; {there}. "
+                        "Use -1 for the CPU")
     return torch.device("cuda", wanted[local])
 
 
@@ -154,9 +153,10 @@ def half_precision(device: torch.device) -> torch.dtype:
 
 
 def seed_everything(seed: int, deterministic: bool = False) -> None:
-    """Seed Python, NumPy and torch; `deterministic` also asks the GPU's kernels to repeat themselves bit for bit."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
+    """Seed torch, the only source of random numbers besides the data set's own.
+
+    With `deterministic`, the GPU's kernels repeat themselves bit for bit, and more slowly.
+    """
     torch.manual_seed(seed)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

@@ -17,7 +17,7 @@ from archive import index_archive
 from cubes import Channel
 from images import FITS_FORMATS, Image
 from observations import identify, read_header
-from pairing import farside_channels, farside_groups
+from pairing import Group, farside_channels, farside_groups
 from pipeline import Scaling, list_images, pad_to_multiple, read_image, write_image
 from preparation import prepare_group, stem_of_group
 from products import product_header, write_product
@@ -25,7 +25,7 @@ from solar import has_observer
 from utils import UserError, stem_of
 from visuals import preview
 
-__all__ = ["Source", "model_ready_sources", "raw_sources", "find_sources", "SourceDataset", "Loaded", "Output"]
+__all__ = ["Source", "model_ready_sources", "raw_sources", "find_sources", "SourceDataset", "Loaded", "Unreadable", "Output"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class _ReadFile:
 
 @dataclass(frozen=True)
 class _PrepareGroup:
-    group: object
+    group: Group
     size: int
 
     def __call__(self) -> Image:
@@ -134,24 +134,32 @@ def _is_raw(path: Path) -> bool:
         return False
 
 
-@dataclass
+@dataclass(frozen=True)
 class Loaded:
-    """An input ready for the network, or why it cannot be read."""
+    """An input ready for the network; `crop` takes the padding off the output again."""
 
     source: Source
-    tensor: Tensor | None = None
-    crop: tuple = ()
-    image: Image | None = None
-    problem: str = ""
+    tensor: Tensor
+    crop: tuple
+    image: Image
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An input that cannot be read, and why."""
+
+    source: Source
+    problem: str
 
 
 class SourceDataset(Dataset):
-    """Reads and scales one source an item; a bad one comes back with its problem, so that the others go on.
+    """Reads and scales one source an item; a bad one comes back as `Unreadable`, so that the others go on.
 
     Parameters
     ----------
+    scaling : Scaling, or a function of the image that gives it
     multiple : int
-        Sides are padded to a multiple of this, and `crop` takes the padding off again.
+        Sides are padded to a multiple of this.
     """
 
     def __init__(self, sources: list[Source], scaling: Scaling | Callable[[Image], Scaling], multiple: int):
@@ -160,14 +168,14 @@ class SourceDataset(Dataset):
     def __len__(self) -> int:
         return len(self.sources)
 
-    def __getitem__(self, index: int) -> Loaded:
+    def __getitem__(self, index: int) -> Loaded | Unreadable:
         source = self.sources[index]
         try:
             image = source.read()
             scaling = self.scaling if isinstance(self.scaling, Scaling) else self.scaling(image)
             padded, crop = pad_to_multiple(scaling.scale(torch.from_numpy(image.data)), self.multiple)
         except UserError as error:
-            return Loaded(source, problem=str(error))
+            return Unreadable(source, str(error))
         return Loaded(source, padded, crop, image)
 
 

@@ -5,6 +5,8 @@ stepped is in `training.py`. Source of the equations: Jeong et al. 2022 (ApJS 26
 """
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -26,7 +28,9 @@ class AdversarialLoss:
     """
 
     def __init__(self, kind: str = "LSGAN"):
-        self._error = {"LSGAN": functional.mse_loss, "GAN": functional.binary_cross_entropy_with_logits}[kind]
+        errors: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+            "LSGAN": functional.mse_loss, "GAN": functional.binary_cross_entropy_with_logits}
+        self._error = errors[kind]
 
     def _against(self, features: Features, label: float) -> Tensor:
         scores = [scale[-1].float() for scale in features]

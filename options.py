@@ -43,7 +43,7 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         text = action.help or ""
-        if action.default is None or action.default is False and action.nargs == 0 or "(default" in text:
+        if action.default is None or (action.default is False and action.nargs == 0) or "(default" in text:
             return text
         if action.dest in PIX2PIXHD and isinstance(action.default, str | int | float):
             return f"{text} (default: %(default)s; pix2pixHD: {PIX2PIXHD[action.dest]})"

@@ -12,7 +12,7 @@ if __name__ == "__main__":
     parse(test_parser())                     # --help and mistyped flags are answered before torch is loaded
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -22,7 +22,7 @@ from tqdm import tqdm
 from checkpoints import BackgroundWriter, RunFolder, load_weights
 from cubes import Channel
 from devices import Ranks, half_precision, join_ranks, relaunch_on, seed_everything
-from generation import Loaded, Output, Source, SourceDataset, find_sources
+from generation import Loaded, Output, Source, SourceDataset, Unreadable, find_sources
 from images import Image
 from networks import Generator
 from provenance import verify_product
@@ -64,11 +64,12 @@ def main(argv: list[str] | None = None) -> int:
             load_weights(generator, weights)
             output = Output(folder.generated / str(iteration), opt.data_format_target, target_scaling, opt.save_scale,
                             None if opt.no_preview else opt.image_mode,
-                            {"model": opt.model, "checkpoint": str(weights), "checkpoint_sha256": file_sha256(weights), "iteration": iteration})
+                            {"model": opt.model, "checkpoint": str(weights), "checkpoint_sha256": file_sha256(weights),
+                             "iteration": iteration})
             keep = opt.iteration == "-1" and not opt.overwrite
             todo = [source for source in sources[ranks.rank::ranks.size] if not (keep and output.is_finished(source))]
-            problems |= generate(generator, todo, input_scaling, output, ranks, half_precision(ranks.device) if opt.data_type == 16 else None,
-                                 batch_size=opt.batch_size, n_workers=opt.n_workers, title=f"iteration {iteration}")
+            problems |= generate(generator, todo, input_scaling, output, ranks, batch_size=opt.batch_size, n_workers=opt.n_workers,
+                                 half=half_precision(ranks.device) if opt.data_type == 16 else None, title=f"iteration {iteration}")
         ranks.barrier()
         failed = ranks.most(len(problems))
     for where, problem in problems.items():
@@ -105,36 +106,39 @@ class InputScalingFromFlags:
         return resolve_scaling(image, side="input", **self._flags[image.channels is not None])
 
 
-def batches(loader: DataLoader, batch_size: int) -> Iterator[list[Loaded]]:
-    """Loaded inputs in batches of one shape; one that cannot be read comes alone."""
+def readable(loader: Iterable[Loaded | Unreadable], problems: dict[str, str], bar: tqdm) -> Iterator[Loaded]:
+    """What could be read; the others go to `problems`."""
+    for item in loader:
+        bar.update()
+        if isinstance(item, Unreadable):
+            problems[item.source.where] = item.problem
+        else:
+            yield item
+
+
+def batches(loader: Iterable[Loaded], batch_size: int) -> Iterator[list[Loaded]]:
+    """Loaded inputs in batches of one shape."""
     batch: list[Loaded] = []
     for loaded in loader:
-        if batch and (loaded.problem or len(batch) == batch_size or batch[0].tensor.shape != loaded.tensor.shape):
+        if batch and (len(batch) == batch_size or batch[0].tensor.shape != loaded.tensor.shape):
             yield batch
             batch = []
-        if loaded.problem:
-            yield [loaded]
-        else:
-            batch.append(loaded)
+        batch.append(loaded)
     if batch:
         yield batch
 
 
 @torch.inference_mode()
 def generate(generator: Generator, sources: list[Source], input_scaling: Scaling | Callable[[Image], Scaling], output: Output,
-             ranks: Ranks, half: torch.dtype | None, *, batch_size: int, n_workers: int, title: str) -> dict[str, str]:
+             ranks: Ranks, *, batch_size: int, n_workers: int, half: torch.dtype | None, title: str) -> dict[str, str]:
     """Generate from every source while others are read and written; returns what could not be read, and why."""
-    problems = {}
+    problems: dict[str, str] = {}
     dataset = SourceDataset(sources, input_scaling, generator.multiple)
     loader = DataLoader(dataset, batch_size=None, num_workers=min(n_workers, len(sources)))
     bar = tqdm(total=len(sources), desc=title, unit="img", disable=not ranks.is_first, dynamic_ncols=True,
                mininterval=0.5 if sys.stderr.isatty() else 20)
     with bar, BackgroundWriter() as writer:
-        for batch in batches(loader, batch_size):
-            bar.update(len(batch))
-            if batch[0].problem:
-                problems[batch[0].source.where] = batch[0].problem
-                continue
+        for batch in batches(readable(loader, problems, bar), batch_size):
             input = torch.stack([loaded.tensor for loaded in batch]).to(ranks.device)
             with torch.autocast(ranks.device.type, dtype=half, enabled=half is not None):
                 generated = generator(input)

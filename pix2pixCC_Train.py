@@ -15,6 +15,7 @@ if __name__ == "__main__":
 import signal
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def find_data(opt, folder: RunFolder) -> TrainingData:
     """The run's pairs, every file of them read once."""
-    if opt.val_during_train and not (opt.input_dir_val and opt.target_dir_val or opt.val_fraction):
+    if opt.val_during_train and not ((opt.input_dir_val and opt.target_dir_val) or opt.val_fraction):
         raise UserError("--val_during_train needs --input_dir_val and --target_dir_val, or --val_fraction")
     data = find_training_data(
         opt.input_dir_train, opt.target_dir_train, input_format=opt.data_format_input, target_format=opt.data_format_target,
@@ -137,11 +138,11 @@ def start_recorder(opt, folder: RunFolder, ranks: Ranks, data: TrainingData, rec
 
 def validation_scores(training: AdversarialTraining, data: TrainingData, ranks: Ranks) -> dict[str, float]:
     """Scores of the generator and, with --ema, of its moving average."""
-    scores = {}
+    scores: dict[str, float] = {}
     for prefix, averaged in (("val", False), ("ema", True)):
         if averaged and training.average is None:
             continue
-        scores |= validate(lambda input, averaged=averaged: training.generate(input, averaged), data.validation, ranks=ranks,
+        scores |= validate(partial(training.generate, averaged=averaged), data.validation, ranks=ranks,
                            input_scaling=data.input_scaling, target_scaling=data.target_scaling, prefix=prefix)
     return scores
 

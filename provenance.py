@@ -48,9 +48,9 @@ def verify_product(path: str | os.PathLike, checkpoint: str | os.PathLike | None
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", AstropyUserWarning)
             with fits.open(path, checksum=True) as hdus:
+                hdus.verify("exception")
                 header = hdus[0].header.copy()
-                hdus[0].data
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, fits.VerifyError) as error:
         raise UserError(f"cannot read {path}: it is missing or no FITS file ({error})") from error
     return [_checksums(header, [str(warning.message) for warning in caught]), _checkpoint(path, header, checkpoint), *_inputs(header)]
 

@@ -21,8 +21,8 @@ from pipeline import list_images, pair_files, read_image
 from scaling import Scaling, resolve_scaling
 from utils import VERSION, UserError, atomic_path, read_json, stem_of, time_in_name
 
-__all__ = ["TrainingData", "find_training_data", "hold_out", "scaling_flags", "options_record", "changed_options", "LossTable", "as_built", "describe",
-           "contradicted_scaling"]
+__all__ = ["TrainingData", "find_training_data", "hold_out", "scaling_flags", "options_record", "changed_options", "as_built",
+           "contradicted_scaling", "describe", "LossTable"]
 
 # Options that do not change the mathematics of the run; everything else must stay as it was for a resume.
 _FREE = {"gpu_ids", "n_workers", "batch_size", "dataset_name", "input_dir_train", "target_dir_train", "report_freq", "save_freq",
@@ -42,7 +42,6 @@ class TrainingData:
     target_scaling: Scaling
     input_channels: list[Channel] | None
     target_channels: list[Channel] | None
-    input_is_fits: bool
 
     @property
     def digest(self) -> str:
@@ -52,8 +51,8 @@ class TrainingData:
 
 
 def find_training_data(input_dir: str, target_dir: str, *, input_format: str, target_format: str, input_ch: int, target_ch: int,
-                       multiple: int, data_size: int | None, flags: Callable[[str, bool], dict], validation_dirs: tuple[str, str] | None = None,
-                       val_fraction: float | None = None) -> TrainingData:
+                       multiple: int, data_size: int | None, flags: Callable[[str, bool], dict],
+                       validation_dirs: tuple[str, str] | None = None, val_fraction: float | None = None) -> TrainingData:
     """List, pair and describe the images of a training run.
 
     Parameters
@@ -69,7 +68,8 @@ def find_training_data(input_dir: str, target_dir: str, *, input_format: str, ta
     pairs = pair_files(list_images(input_dir, input_format), list_images(target_dir, target_format, side="target"))
     validation: list[tuple[Path, Path]] = []
     if validation_dirs:
-        validation = pair_files(list_images(validation_dirs[0], input_format), list_images(validation_dirs[1], target_format, side="target"))
+        validation = pair_files(list_images(validation_dirs[0], input_format),
+                                list_images(validation_dirs[1], target_format, side="target"))
     elif val_fraction:
         pairs, validation = hold_out(pairs, val_fraction)
     input, target = read_image(pairs[0][0], input_ch), read_image(pairs[0][1], target_ch, side="target")
@@ -81,8 +81,9 @@ def find_training_data(input_dir: str, target_dir: str, *, input_format: str, ta
     if size % multiple:
         raise UserError(f"images of {size} pixels cannot be halved that often: --n_downsample must be at most "
                         f"{(size & -size).bit_length() - 1} for this size, or the images padded to a multiple of {multiple}")
-    return TrainingData(pairs, validation, size, resolve_scaling(input, side="input", **flags("input", input.channels is not None)),
-                        resolve_scaling(target, side="target", **flags("target", target.channels is not None)), input.channels, target.channels, input.header is not None)
+    input_scaling, target_scaling = (resolve_scaling(image, side=side, **flags(side, image.channels is not None))
+                                     for side, image in (("input", input), ("target", target)))
+    return TrainingData(pairs, validation, size, input_scaling, target_scaling, input.channels, target.channels)
 
 
 def hold_out(pairs: Sequence[tuple[Path, Path]], fraction: float) -> tuple[list, list]:
@@ -96,7 +97,7 @@ def hold_out(pairs: Sequence[tuple[Path, Path]], fraction: float) -> tuple[list,
 
 
 def scaling_flags(opt, side: str, described: bool) -> dict:
-    """The scaling flags of one side, for `resolve_scaling`: over data with cards only typed ones count, else also the model's defaults."""
+    """The scaling flags of one side, for `resolve_scaling`; over data with cards only typed ones count, not the model's defaults."""
     names = {"lower": f"saturation_lower_limit_{side}", "upper": f"saturation_upper_limit_{side}", "log": f"logscale_{side}"}
     flags = {key: getattr(opt, name) if name in opt.given or not described else None for key, name in names.items()}
     return flags | {"clip": getattr(opt, f"saturation_clip_{side}")}
@@ -190,7 +191,8 @@ def _side_lines(side: str, channels: list[Channel] | None, scaling: Scaling) -> 
     lines = []
     for k, (lower, upper, log) in enumerate(zip(scaling.lower, scaling.upper, scaling.log, strict=True)):
         name = channels[k].name if channels else f"channel {k + 1}"
-        lines.append(("" if k else side, f"{name}: {lower:g} .. {upper:g} -> -1 .. 1{', log10' if log else ''}{', clipped' if scaling.clip else ''}"))
+        how = (", log10" if log else "") + (", clipped" if scaling.clip else "")
+        lines.append(("" if k else side, f"{name}: {lower:g} .. {upper:g} -> -1 .. 1{how}"))
     return lines
 
 
@@ -213,7 +215,8 @@ class LossTable:
         self._rows: list[dict[str, str]] = []
         if keep_until and path.is_file():
             with open(path, newline="") as file:
-                self._rows = [row for row in csv.DictReader(file) if row.get("iteration", "").isdigit() and int(row["iteration"]) <= keep_until]
+                self._rows = [row for row in csv.DictReader(file)
+                              if row.get("iteration", "").isdigit() and int(row["iteration"]) <= keep_until]
             self.columns += [name for name in (self._rows[0] if self._rows else {}) if name not in self.columns]
 
     def add(self, iteration: int, epoch: float, lr: float, values: dict[str, float]) -> None:

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from losses import AdversarialLoss, CorrelationLoss, FeatureMatchingLoss
-from networks import Generator, discriminator_pair
+from networks import discriminator_pair
 
 __all__ = ["AdversarialTraining", "learning_rate", "TERMS"]
 
@@ -66,13 +67,13 @@ class AdversarialTraining:
             self.bare_generator, multi_avg_fn=get_ema_multi_avg_fn(ema), use_buffers=False)
 
     @property
-    def bare_generator(self) -> Generator:
+    def bare_generator(self) -> nn.Module:
         """The generator without DistributedDataParallel around it."""
-        return getattr(self.generator, "module", self.generator)
+        return self.generator.module if isinstance(self.generator, DistributedDataParallel) else self.generator
 
     @property
     def bare_discriminator(self) -> nn.Module:
-        return getattr(self.discriminator, "module", self.discriminator)
+        return self.discriminator.module if isinstance(self.discriminator, DistributedDataParallel) else self.discriminator
 
     def set_learning_rate(self, lr: float) -> None:
         for optimizer in (self.optimizer_G, self.optimizer_D):
@@ -103,10 +104,10 @@ class AdversarialTraining:
         self.optimizer_D.zero_grad(set_to_none=True)
         self.optimizer_G.zero_grad(set_to_none=True)
         scale(loss_D).backward(inputs=list(self.discriminator.parameters()))
-        through_generator = [(generated, gradient.to(generated.dtype))]
+        outputs, gradients = [generated], [gradient.to(generated.dtype)]
         if self.weights["CC"]:
-            through_generator.append((scale(correlation), None))
-        torch.autograd.backward(*zip(*through_generator, strict=True))
+            outputs, gradients = [generated, scale(correlation)], [*gradients, torch.ones_like(correlation)]
+        torch.autograd.backward(outputs, gradients)
         self.scaler.step(self.optimizer_G)
         self.scaler.step(self.optimizer_D)
         self.scaler.update()

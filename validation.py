@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from astropy.io import fits
 from torch import Tensor
 
 from devices import Ranks
 from disk import disk_of_header
 from metrics import score
 from pipeline import Scaling, read_image
+from solar import has_observer
 from visuals import sample_images, sample_sheet
 
 __all__ = ["SCORES", "Sample", "validate"]
@@ -54,6 +56,11 @@ class Sample:
                      title=f"iteration {iteration}", header=self._input.header, target_channels=self._target.channels)
 
 
+def _geometry(header: fits.Header | None) -> fits.Header | None:
+    """A header that says where the disk is, else None for the registered geometry."""
+    return header if header is not None and has_observer(header) else None
+
+
 def validate(generate: Callable[[Tensor], Tensor], pairs: list[tuple[Path, Path]], *, input_scaling: Scaling, target_scaling: Scaling,
              ranks: Ranks, prefix: str = "val") -> dict[str, float]:
     """Mean scores of `generate` over the validation pairs, each rank taking its share of them.
@@ -74,7 +81,7 @@ def validate(generate: Callable[[Tensor], Tensor], pairs: list[tuple[Path, Path]
         target = read_image(target_path, len(target_scaling.lower), side="target")
         scaled = input_scaling.scale(torch.from_numpy(input.data))[None].to(ranks.device)
         generated = target_scaling.unscale(generate(scaled)[0].cpu()).numpy()
-        mask = disk_of_header(target.header if target.header is not None else input.header, generated.shape[-2:]).mask(DISK_RADIUS)
+        mask = disk_of_header(_geometry(input.header), generated.shape[-2:]).mask(DISK_RADIUS)
         scores = [score(*images, mask) for images in zip(generated, target.data, strict=True)]
         values = torch.tensor([np.mean([channel[metric] for channel in scores]) for metric in SCORES.values()], dtype=torch.float64)
         sums += torch.stack([values.nan_to_num(0.0), values.isfinite().double()])
