@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, fields, replace
@@ -24,12 +25,14 @@ from tqdm import tqdm
 
 from observations import identify, read_header
 from quality import quality_problem
+from solar import registered_header
 from utils import UserError, atomic_path
 
-__all__ = ["RAW_SUFFIXES", "Record", "find_files", "read_record", "without_path", "index_archive", "load_index", "save_index",
+__all__ = ["RAW_SUFFIXES", "FOREIGN", "Record", "find_files", "read_record", "without_path", "index_archive", "load_index", "save_index",
            "in_parallel"]
 
 RAW_SUFFIXES = (".fits", ".fts", ".fit", ".fits.gz", ".fts.gz", ".fit.gz", ".fz")
+FOREIGN = "no AIA, HMI or EUVI image"
 _SAVE_EVERY_S = 60.0               # an interrupted scan loses at most this much
 _FEW = 32                          # so few items are done sooner than worker processes start
 
@@ -80,7 +83,7 @@ class Record:
         return self.level, -self.missing, self.pixels, self.mtime
 
 
-def find_files(folders: Iterable[str | os.PathLike], exclude: str | os.PathLike | None = None) -> list[Record]:
+def find_files(folders: Iterable[str | os.PathLike[str]], exclude: str | os.PathLike[str] | None = None) -> list[Record]:
     """Every FITS file under `folders`, unread, sorted by path; `exclude` is a folder not to enter.
 
     Raises
@@ -89,11 +92,11 @@ def find_files(folders: Iterable[str | os.PathLike], exclude: str | os.PathLike 
         A folder does not exist, or none of them holds a FITS file.
     """
     found: dict[str, Record] = {}
-    visited: set[str] = {os.path.realpath(exclude)} if exclude else set()
-    folders = [os.path.abspath(folder) for folder in folders]
-    for folder in folders:
+    roots = [os.path.abspath(os.fspath(folder)) for folder in folders]
+    visited = {os.path.realpath(exclude)} - {os.path.realpath(root) for root in roots} if exclude else set()
+    for folder in roots:
         if not os.path.isdir(folder):
-            raise UserError(f"--raw {folder}: there is no such folder")
+            raise UserError(f"{folder}: there is no such folder")
         waiting = [folder]
         while waiting:
             here = waiting.pop()
@@ -107,7 +110,7 @@ def find_files(folders: Iterable[str | os.PathLike], exclude: str | os.PathLike 
                     status = entry.stat()
                     found[entry.path] = Record(entry.path, status.st_size, status.st_mtime)
     if not found:
-        raise UserError(f"--raw {' '.join(folders)}: no FITS file ({', '.join(RAW_SUFFIXES)}) lies there")
+        raise UserError(f"{', '.join(roots)}: no FITS file lies there (of {', '.join(RAW_SUFFIXES)})")
     return [found[path] for path in sorted(found)]
 
 
@@ -115,21 +118,18 @@ def read_record(record: Record) -> Record:
     """Read the header of `record.path` (only that) and say what the file is, or what is wrong with it."""
     try:
         header = read_header(record.path)
-    except UserError as error:
-        return replace(record, problem=without_path(str(error), record.path))
-    if "CHAN1" in header:
-        return replace(record, problem="a prepared cube, not a raw observation")
-    try:
+        if "CHAN1" in header:
+            return replace(record, problem="a prepared cube, not a raw observation")
         identified = identify(header, record.path)
-    except UserError as error:
+        if identified is None:
+            return replace(record, problem=FOREIGN)
+        name, when = identified
+        record = replace(record, name=name, time=when.isoformat(), problem=quality_problem(header) or "", level=_level(header),
+                         missing=int(_number(header, "NMISSING", "MISSVALS")), cadence=_number(header, "CADENCE"),
+                         pixels=int(header["NAXIS1"]) * int(header["NAXIS2"]))
+        return record if record.problem else replace(record, longitude=_longitude(header, name))
+    except (UserError, ValueError, TypeError, ArithmeticError) as error:       # headers can be wrong in any way
         return replace(record, problem=without_path(str(error), record.path))
-    if identified is None:
-        return replace(record, problem="no AIA, HMI or EUVI image")
-    name, when = identified
-    known = replace(record, name=name, time=when.isoformat(), longitude=float(header.get("HGLN_OBS", 0.0) or 0.0),
-                    level=_level(header), missing=_missing(header), cadence=_number(header, "CADENCE"),
-                    pixels=int(header["NAXIS1"]) * int(header["NAXIS2"]))
-    return replace(known, problem=quality_problem(header) or "")
 
 
 def without_path(message: str, path: str) -> str:
@@ -139,8 +139,9 @@ def without_path(message: str, path: str) -> str:
 
 def _number(header: fits.Header, *keywords: str) -> float:
     for keyword in keywords:
-        with contextlib.suppress(TypeError, ValueError):
-            return float(header.get(keyword))
+        value = header.get(keyword)
+        if isinstance(value, int | float) and math.isfinite(value):
+            return float(value)
     return 0.0
 
 
@@ -149,8 +150,12 @@ def _level(header: fits.Header) -> float:
     return _number(header, "LVL_NUM") if "LVL_NUM" in header else float(_number(header, "OFFSETCR") > 0)
 
 
-def _missing(header: fits.Header) -> int:
-    return int(_number(header, "NMISSING", "MISSVALS"))
+def _longitude(header: fits.Header, name: str) -> float:
+    if name.startswith("SDO"):
+        return 0.0
+    if "HGLN_OBS" in header:
+        return float(header["HGLN_OBS"])
+    return float(registered_header(header, 64)["HGLN_OBS"])      # from other coordinates, by SunPy
 
 
 def load_index(path: str | os.PathLike) -> dict[str, Record]:
@@ -173,8 +178,8 @@ def save_index(path: str | os.PathLike, records: Iterable[Record]) -> None:
         file.writelines(json.dumps(list(vars(record).values())) + "\n" for record in merged.values())
 
 
-def index_archive(folders: Iterable[str | os.PathLike], index_path: str | os.PathLike | None = None, *, n_workers: int = 1,
-                  exclude: str | os.PathLike | None = None, progress: bool = True) -> list[Record]:
+def index_archive(folders: Iterable[str | os.PathLike[str]], index_path: str | os.PathLike | None = None, *, n_workers: int = 1,
+                  exclude: str | os.PathLike[str] | None = None, progress: bool = True) -> list[Record]:
     """A record of every FITS file under `folders`, sorted by path.
 
     Parameters
@@ -227,7 +232,7 @@ def _do_block(function: Callable[[Any], Any], block: list) -> list:
     return [function(item) for item in block]
 
 
-def in_parallel(function: Callable[[Any], Any], items: list, n_workers: int, *, block: int = 1) -> Iterator[Any]:
+def in_parallel(function: Callable[[Any], Any], items: list, n_workers: int, *, block: int = 1) -> Generator[Any, None, None]:
     """Yield `function(item)` of every item as it is done, in any order, from `n_workers` processes.
 
     Only a few blocks of `block` items wait at a time, so that memory does not grow and an interruption ends soon.

@@ -7,17 +7,15 @@ from __future__ import annotations
 import bisect
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-
-import numpy as np
 
 from archive import Record
 from solar import SYNODIC_PERIOD_DAYS, mean_time, reference_time
 from utils import UserError
 
-__all__ = ["Choice", "Group", "Missing", "Pair", "Track", "tracks_of", "farside_channels", "frontside_names", "farside_groups",
-           "frontside_pairs", "near_test", "split_pairs", "MAGNETOGRAM", "SPACECRAFT", "TOLERANCE_MINUTES", "REFERENCE_TOLERANCE_MINUTES"]
+__all__ = ["MAGNETOGRAM", "SPACECRAFT", "TOLERANCE_MINUTES", "REFERENCE_TOLERANCE_MINUTES", "Choice", "Group", "Pair", "Missing", "Track",
+           "tracks_of", "describe_missing", "farside_channels", "frontside_names", "farside_groups", "frontside_pairs"]
 
 MAGNETOGRAM = "SDO/HMI magnetogram"
 SPACECRAFT = {"SDO": "SDO/AIA", "STEREO-A": "STEREO/EUVI-A", "STEREO-B": "STEREO/EUVI-B"}
@@ -58,31 +56,6 @@ class Pair:
     @property
     def time(self) -> datetime:
         return self.input.time
-
-
-@dataclass(frozen=True)
-class Missing:
-    """A passband that the group of `time` lacks; it was wanted at `wanted`, and `nearest` is the closest image there is, if any."""
-
-    observer: str
-    time: datetime
-    name: str
-    wanted: datetime
-    nearest: Record | None = None
-    is_reference: bool = False
-
-    @property
-    def minutes_off(self) -> float:
-        """How far the nearest image is off, in minutes."""
-        return float("inf") if self.nearest is None else abs((self.nearest.when - self.wanted).total_seconds()) / 60
-
-    def reason(self, tolerance: float, reference_tolerance: float) -> str:
-        """Why there is none; the tolerances in minutes."""
-        if self.nearest is None:
-            return "there is no good image at all"
-        off = f"{self.minutes_off:.0f} min" if self.minutes_off < 2880 else f"{self.minutes_off / 1440:.1f} days"
-        flag = f"--reference_tolerance {reference_tolerance:g}" if self.is_reference else f"--tolerance {tolerance:g}"
-        return f"the nearest is {off} off ({flag})"
 
 
 def _seconds(time: datetime) -> float:
@@ -134,6 +107,47 @@ def tracks_of(records: Iterable[Record]) -> dict[str, Track]:
         if record.name and not record.problem:
             by_name[record.name].append(record)
     return {name: Track.of(name, some) for name, some in by_name.items()}
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A passband that the group of `time` lacks: it was wanted at `wanted`; `nearest` is the closest image there is, if any."""
+
+    observer: str
+    time: datetime
+    name: str
+    wanted: datetime
+    why: str
+    nearest: Record | None = None
+    is_reference: bool = False
+
+    @property
+    def minutes_off(self) -> float:
+        """How far off the nearest image is, in minutes."""
+        return float("inf") if self.nearest is None else abs((self.nearest.when - self.wanted).total_seconds()) / 60
+
+    @classmethod
+    def beyond(cls, tracks: dict[str, Track], tolerance: float, observer: str, time: datetime, name: str, wanted: datetime,
+               is_reference: bool = False) -> Missing:
+        """What is missing because nothing lies within `tolerance` minutes of `wanted`."""
+        nearest = tracks[name].nearest(_seconds(wanted)) if name in tracks else None
+        missing = cls(observer, time, name, wanted, "there is no good image at all", nearest, is_reference)
+        if nearest is None:
+            return missing
+        off = f"{missing.minutes_off:.0f} min" if missing.minutes_off < 2880 else f"{missing.minutes_off / 1440:.1f} days"
+        return replace(missing, why=f"the nearest is {off} off (--{'reference_' * is_reference}tolerance {tolerance:g})")
+
+
+def describe_missing(missing: Iterable[Missing], limit: int = 10) -> list[str]:
+    """What is missing by time and passband, one line a time and reason, at most `limit` lines and one that counts the rest."""
+    names: dict[tuple, list[str]] = defaultdict(list)
+    for one in sorted(missing, key=lambda one: (one.time, one.observer, one.is_reference)):
+        names[one.time, one.observer, one.wanted, one.is_reference, one.why].append(one.name)
+    lines = []
+    for (time, observer, wanted, is_reference, why), some in list(names.items())[:limit]:
+        when = f" of {wanted:%Y-%m-%dT%H:%M}" if is_reference else ""
+        lines.append(f"{time:%Y-%m-%dT%H:%M} {observer} lacks {', '.join(some)}{when}: {why}")
+    return lines + [f"… and {len(names) - limit} more"] * (len(names) > limit)
 
 
 def frontside_names(passbands: Sequence[str]) -> list[str]:
@@ -212,11 +226,10 @@ def _with_reference(tracks: dict[str, Track], group: Group, reference_names: Seq
                     tolerance: float) -> tuple[Group, list[Missing]]:
     choices, missing = [], []
     for name in reference_names:
-        track = tracks.get(name, Track(name))
-        found = track.near(_seconds(when), tolerance)
+        found = tracks.get(name, Track(name)).near(_seconds(when), 60 * tolerance)
         choices.append(Choice(name, found, is_reference=True))
         if not found:
-            missing.append(Missing(group.observer, group.time, name, when, track.nearest(_seconds(when)), is_reference=True))
+            missing.append(Missing.beyond(tracks, tolerance, group.observer, group.time, name, when, is_reference=True))
     return Group(group.observer, group.time, group.choices + tuple(choices)), missing
 
 
@@ -225,9 +238,9 @@ def _groups(tracks: dict[str, Track], observer: str, names: Sequence[str], toler
     groups, missing = [], []
     for anchor, images in _simultaneous(tracks, names, 60 * tolerance_minutes, 3600 * cadence_hours if cadence_hours else None):
         euv = [found[0].when for name, found in images.items() if name != MAGNETOGRAM]
-        when = mean_time(euv) if euv else datetime(1970, 1, 1) + timedelta(seconds=anchor)
-        lacking = [Missing(observer, when, name, when, tracks[name].nearest(anchor) if name in tracks else None)
-                   for name in names if name not in images]
+        wanted = datetime(1970, 1, 1) + timedelta(seconds=anchor)
+        when = mean_time(euv) if euv else wanted
+        lacking = [Missing.beyond(tracks, tolerance_minutes, observer, when, name, wanted) for name in names if name not in images]
         missing += lacking
         if not lacking:
             groups.append(Group(observer, when, tuple(Choice(name, images[name]) for name in names)))
@@ -269,7 +282,7 @@ def farside_groups(records: Iterable[Record], channels: Sequence[str], *, tolera
         missing += lacking
         for group in found:
             when = reference_time(group.time, group.choices[0].candidates[0].longitude)
-            group, lacking = _with_reference(tracks, group, reference_names, when, 60 * reference_tolerance)
+            group, lacking = _with_reference(tracks, group, reference_names, when, reference_tolerance)
             missing += lacking
             if not lacking:
                 groups.append(_in_order(group, channels))
@@ -300,50 +313,8 @@ def frontside_pairs(records: Iterable[Record], passbands: Sequence[str], *, refe
         lacking: list[Missing] = []
         if reference:
             when = group.time - timedelta(days=SYNODIC_PERIOD_DAYS)
-            inputs, lacking = _with_reference(tracks, inputs, [*names, MAGNETOGRAM], when, 60 * reference_tolerance)
+            inputs, lacking = _with_reference(tracks, inputs, [*names, MAGNETOGRAM], when, reference_tolerance)
             missing += lacking
         if not lacking:
             pairs.append(Pair(inputs, target))
     return pairs, missing
-
-
-def near_test(times: Sequence[datetime], test_times: Sequence[datetime], *, reference: bool, gap_days: float) -> list[bool]:
-    """Which of `times`, trained on, would show the Sun as it is within `gap_days` of a test time.
-
-    With `reference` a pair shows the Sun twice: at its time and one rotation before. So does a test pair.
-    """
-    tests = np.sort([_seconds(time) / 86400 for time in test_times])
-    if not len(tests):
-        return [False] * len(times)
-    shifts = (0.0, -SYNODIC_PERIOD_DAYS, SYNODIC_PERIOD_DAYS) if reference else (0.0,)
-    return [any(np.abs(tests - _seconds(time) / 86400 - shift).min() <= gap_days for shift in shifts) for time in times]
-
-
-def split_pairs(pairs: Sequence[Pair], is_test: Sequence[bool], *, reference: bool, gap_days: float,
-                other_tests: Sequence[datetime] = ()) -> tuple[list[Pair], list[Pair], int]:
-    """Divide pairs in those to train on and those to test, so that no test field was seen in training.
-
-    Parameters
-    ----------
-    pairs, is_test
-        The pairs, and which of them are to be tested.
-    reference : bool
-        Whether inputs hold a frontside reference. Then a training pair is dropped also when its reference falls on a test time, or its
-        time on the reference of a test pair.
-    gap_days : float
-        How near is too near; negative: drop none.
-    other_tests
-        Test times that exist already.
-
-    Returns
-    -------
-    train, test : list of Pair
-    dropped : int
-    """
-    tests = [pair for pair, test in zip(pairs, is_test, strict=True) if test]
-    others = [pair for pair, test in zip(pairs, is_test, strict=True) if not test]
-    if gap_days < 0:
-        return others, tests, 0
-    near = near_test([pair.time for pair in others], [*(pair.time for pair in tests), *other_tests], reference=reference, gap_days=gap_days)
-    train = [pair for pair, drop in zip(others, near, strict=True) if not drop]
-    return train, tests, len(others) - len(train)

@@ -15,21 +15,21 @@ import re
 import signal
 import sys
 import threading
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
 from pathlib import Path
 
 from tqdm import tqdm
 
-from archive import Record, in_parallel, index_archive, save_index
+from archive import FOREIGN, Record, in_parallel, index_archive, save_index
+from holdout import TestDays, check_earlier_training, split_pairs, times_in
 from options import prepare_parser
-from pairing import (MAGNETOGRAM, SPACECRAFT, Missing, farside_channels, farside_groups, frontside_names, frontside_pairs, near_test,
-                     split_pairs, tracks_of)
+from pairing import (MAGNETOGRAM, SPACECRAFT, Missing, describe_missing, farside_channels, farside_groups, frontside_names, frontside_pairs,
+                     tracks_of)
 from preparation import Job, Outcome, Settings, make_cubes
-from utils import UserError, atomic_path, run_command, time_in_name
+from utils import UserError, atomic_path, run_command
 
 INDEX_NAME = "headers.jsonl"
 AIA_PASSBANDS = ("94", "131", "171", "193", "211", "304", "335", "1600", "1700", "4500")
@@ -53,7 +53,7 @@ class Tally:
     written: int = 0
     present: int = 0
     incomplete: int = 0
-    missing: list[tuple[Missing, str]] = field(default_factory=list)
+    missing: list[Missing] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     pixel_problems: dict[str, str] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
@@ -65,7 +65,7 @@ class Tally:
         self.pixel_problems |= outcome.problems
         self.used |= set(outcome.sources)
         if outcome.missing is not None:
-            self.missing.append((outcome.missing, "no good image"))
+            self.missing.append(outcome.missing)
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -79,7 +79,11 @@ def main(argv: list[str] | None = None) -> int | None:
     names = {*frontside_names(passbands), MAGNETOGRAM} if is_training else farside_names(passbands, opt.frontside_reference)
 
     with terminate_like_interrupt():
-        records = index_archive(opt.raw, out / INDEX_NAME, n_workers=opt.n_workers, exclude=out)
+        try:
+            records = index_archive(opt.raw, out / INDEX_NAME, n_workers=opt.n_workers, exclude=out)
+        except KeyboardInterrupt:
+            print("stopped while reading headers; repeat the command to go on", file=sys.stderr)
+            return 128 + signal.SIGINT
         tally = Tally(skipped=bad_headers(records, names))
         if opt.strict:
             refuse(tally.skipped)
@@ -88,8 +92,8 @@ def main(argv: list[str] | None = None) -> int | None:
             plan = plan_training(records, out, passbands, opt.frontside_reference, settings, timing, test_days, gap)
         else:
             plan = plan_farside(records, out, passbands, opt.frontside_reference, settings, timing)
-        tally.missing += [(one, one.reason(opt.tolerance, opt.reference_tolerance)) for one in plan.missing]
-        off_group = images_off_group(plan, opt.tolerance)
+        tally.missing += plan.missing
+        off_group = images_off_group(plan)
         tally.skipped |= off_group
         if opt.strict:
             refuse(off_group)
@@ -147,39 +151,6 @@ def checked_passbands(passbands: Sequence[str], command: str) -> list[str]:
     return wanted
 
 
-@dataclass(frozen=True)
-class TestDays:
-    """Which times are kept for the test: months of every year, months of one year, spans of days."""
-
-    __test__ = False               # not pytest's
-    months: frozenset[int]
-    spans: tuple[tuple[date, date], ...]
-
-    @classmethod
-    def parse(cls, months: Sequence[str], dates: Sequence[str]) -> TestDays:
-        """Read `--test_months 9 2014-10` and `--test_dates 2011-03-05 2012-01-01:2012-01-31`."""
-        of_every_year, spans = set(), []
-        for text in months:
-            match = re.fullmatch(r"(?:(\d{4})-)?(\d{1,2})", text)
-            if not match or not 1 <= int(match[2]) <= 12:
-                raise UserError(f"--test_months {text}: it should be a month of every year (9) or of one (2014-09)")
-            if match[1]:
-                year, month = int(match[1]), int(match[2])
-                spans.append((date(year, month, 1), date.fromordinal(date(year + month // 12, month % 12 + 1, 1).toordinal() - 1)))
-            else:
-                of_every_year.add(int(match[2]))
-        for text in dates:
-            first, _, last = text.partition(":")
-            try:
-                spans.append((date.fromisoformat(first), date.fromisoformat(last or first)))
-            except ValueError as error:
-                raise UserError(f"--test_dates {text}: it should be a day (2011-03-05) or a span (2011-03-01:2011-03-31)") from error
-        return cls(frozenset(of_every_year), tuple(spans))
-
-    def __contains__(self, time: datetime) -> bool:
-        return time.month in self.months or any(first <= time.date() <= last for first, last in self.spans)
-
-
 # The plan
 
 def farside_names(passbands: Sequence[str], reference: bool) -> set[str]:
@@ -193,7 +164,7 @@ def plan_training(records: list[Record], out: Path, passbands: Sequence[str], re
     """Pairs of AIA images and magnetograms, divided in those to train and to test on; a negative gap keeps all."""
     pairs, missing = frontside_pairs(records, passbands, reference=reference, **timing)
     if not pairs:
-        raise UserError(nothing_complete(records, {*frontside_names(passbands), MAGNETOGRAM}, missing, timing))
+        raise UserError(nothing_complete(records, {*frontside_names(passbands), MAGNETOGRAM}, missing))
     earlier_test = times_in(out / "Test" / "Input")
     train, test, dropped = split_pairs(pairs, [pair.time in test_days for pair in pairs], reference=reference, gap_days=gap_days,
                                        other_tests=earlier_test)
@@ -209,21 +180,6 @@ def plan_training(records: list[Record], out: Path, passbands: Sequence[str], re
     return Plan(jobs, missing, note)
 
 
-def times_in(folder: Path) -> list[datetime]:
-    """The times of the cubes in a folder, from their names."""
-    return [time for path in sorted(folder.glob("[!.]*.fits")) if (time := time_in_name(path.name))]
-
-
-def check_earlier_training(out: Path, test_times: list[datetime], reference: bool, gap_days: float) -> None:
-    """Refuse test times that training pairs, written earlier under other flags, have seen."""
-    earlier = times_in(out / "Train" / "Input")
-    near = near_test(earlier, test_times, reference=reference, gap_days=gap_days)
-    seen = [time for time, is_near in zip(earlier, near, strict=True) if is_near]
-    if seen:
-        raise UserError(f"{out / 'Train'} already holds {len(seen)} pairs that show the Sun of the test set, the first of "
-                        f"{seen[0]:%Y-%m-%dT%H:%M}: choose another --out, remove that folder, or give --allow_overlap")
-
-
 def plan_farside(records: list[Record], out: Path, passbands: Sequence[str], reference: bool, settings: Settings, timing: dict) -> Plan:
     """Inputs of the farside: EUVI images by spacecraft and time."""
     channels = [f"STEREO/EUVI {one}" for one in passbands]
@@ -231,20 +187,20 @@ def plan_farside(records: list[Record], out: Path, passbands: Sequence[str], ref
         channels = farside_channels([*channels, *channels, MAGNETOGRAM])
     groups, missing = farside_groups(records, channels, **timing)
     if not groups:
-        raise UserError(nothing_complete(records, farside_names(passbands, reference), missing, timing))
+        raise UserError(nothing_complete(records, farside_names(passbands, reference), missing))
     counts = Counter(group.observer for group in groups)
     return Plan([Job((group,), (str(out),), settings) for group in groups], missing,
                 "inputs       " + ", ".join(f"{count} of {observer}" for observer, count in sorted(counts.items())))
 
 
-def nothing_complete(records: list[Record], names: set[str], missing: list[Missing], timing: dict) -> str:
+def nothing_complete(records: list[Record], names: set[str], missing: list[Missing]) -> str:
     """Why there is nothing to write."""
     counts = Counter(record.name for record in records if not record.problem)
     found = ", ".join(f"{counts[name]} of {name}" for name in sorted(names))
     bad = bad_headers(records, names)
     return "\n".join([f"no time has all that is needed. Good files: {found}",
-                      *missing_lines([(one, one.reason(timing["tolerance"], timing["reference_tolerance"])) for one in missing]),
-                      *[f"  {path}: {reason}" for path, reason in list(bad.items())[:SHOWN]],
+                      *("  " + line for line in describe_missing(missing, SHOWN)),
+                      *(f"  {path}: {reason}" for path, reason in list(bad.items())[:SHOWN]),
                       "  Look at --raw and --channels, or widen --tolerance or --reference_tolerance"])
 
 
@@ -255,10 +211,10 @@ def bad_headers(records: list[Record], names: set[str]) -> dict[str, str]:
     return {record.path: record.problem for record in records if record.problem and (not record.name or record.name in names)}
 
 
-def images_off_group(plan: Plan, tolerance: float) -> dict[str, str]:
+def images_off_group(plan: Plan) -> dict[str, str]:
     """Images beside which a time is incomplete, because they lie too far off it."""
     used = {record.path for job in plan.jobs for group in job.groups for choice in group.choices for record in choice.candidates}
-    return {one.nearest.path: "time off the group: " + one.reason(tolerance, tolerance) for one in plan.missing
+    return {one.nearest.path: f"a time off the group: {one.why}" for one in plan.missing
             if one.nearest is not None and not one.is_reference and one.nearest.path not in used
             and one.minutes_off < 1440}
 
@@ -271,7 +227,8 @@ def duplicates(records: list[Record], names: set[str], tally: Tally) -> dict[str
 
 
 def refuse(skipped: dict[str, str]) -> None:
-    """Stop at what would be skipped (--strict)."""
+    """Stop at what would be skipped (--strict); images of other instruments are no fault."""
+    skipped = {path: reason for path, reason in skipped.items() if reason != FOREIGN}
     for path, reason in skipped.items():
         more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
         raise UserError(f"--strict: {path}: {reason}{more}")
@@ -316,25 +273,13 @@ def work(jobs: list[Job], n_workers: int, strict: bool, tally: Tally) -> bool:
 
 def write_lists(out: Path, tally: Tally, suffix: str) -> None:
     """Write skipped.csv and missing.csv."""
-    rows = {"skipped": [("path", "reason"), *sorted(tally.skipped.items())],
+    rows: dict[str, list] = {"skipped": [("path", "reason"), *sorted(tally.skipped.items())],
             "missing": [("time", "observer", "passband", "wanted", "reason"),
-                        *sorted((f"{one.time:%Y-%m-%dT%H:%M:%S}", one.observer, one.name, f"{one.wanted:%Y-%m-%dT%H:%M:%S}", why)
-                                for one, why in tally.missing)]}
+                        *sorted((f"{one.time:%Y-%m-%dT%H:%M:%S}", one.observer, one.name, f"{one.wanted:%Y-%m-%dT%H:%M:%S}", one.why)
+                                for one in tally.missing)]}
     for name, lines in rows.items():
         with atomic_path(out / f"{name}{suffix}.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(lines)
-
-
-def missing_lines(missing: Sequence[tuple[Missing, str]]) -> list[str]:
-    """The first few of what is missing, by time and passband."""
-    names: dict[tuple, list[str]] = defaultdict(list)
-    for one, why in sorted(missing, key=lambda one: (one[0].time, one[0].observer, one[0].is_reference)):
-        names[one.time, one.observer, one.wanted, one.is_reference, why].append(one.name)
-    lines = []
-    for (time, observer, wanted, is_reference, why), some in list(names.items())[:SHOWN]:
-        when = f" of {wanted:%Y-%m-%dT%H:%M}" if is_reference else ""
-        lines.append(f"  {time:%Y-%m-%dT%H:%M} {observer} lacks {', '.join(some)}{when}: {why}")
-    return lines + [f"  … and {len(names) - SHOWN} more"] * (len(names) > SHOWN)
 
 
 def print_summary(out: Path, tally: Tally, suffix: str) -> None:
@@ -342,7 +287,7 @@ def print_summary(out: Path, tally: Tally, suffix: str) -> None:
     print(f"written      {tally.written}, already there {tally.present}, no good image {tally.incomplete}")
     if tally.missing:
         print(f"missing      {len(tally.missing)} images, listed in {out / f'missing{suffix}.csv'}")
-        print("\n".join(missing_lines(tally.missing)))
+        print("\n".join("  " + line for line in describe_missing(tally.missing, SHOWN)))
     if tally.skipped:
         print(f"skipped      {len(tally.skipped)} files, listed in {out / f'skipped{suffix}.csv'}")
         for kind, count in Counter(kind_of(reason) for reason in tally.skipped.values()).most_common():

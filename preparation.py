@@ -40,7 +40,7 @@ class IncompleteGroup(UserError):
     """No image of a channel is good; `missing` says which, `problems` what was wrong with each (path: reason)."""
 
     def __init__(self, missing: Missing, problems: dict[str, str]) -> None:
-        super().__init__(f"{missing.observer} {missing.time:%Y-%m-%dT%H:%M:%S}: no good image of {missing.name}: "
+        super().__init__(f"{missing.time:%Y-%m-%dT%H:%M} {missing.observer} lacks {missing.name}: "
                          + "; ".join(f"{path}: {reason}" for path, reason in problems.items()))
         self.missing = missing
         self.problems = problems
@@ -95,10 +95,11 @@ def _prepare_choice(choice: Choice, group: Group, settings: Settings,
                 reason = quality_problem(observation, max_missing=settings.max_missing) or ""
                 if not reason:
                     return *prepare_channel(observation, settings.size), record
-            except UserError as error:
+            except (UserError, ValueError, ArithmeticError) as error:      # SunPy and WCS refuse odd headers in many ways
                 reason = without_path(str(error), record.path)
         problems[record.path] = tried[record.path] = reason
-    raise IncompleteGroup(Missing(group.observer, group.time, choice.name, group.time, is_reference=choice.is_reference), tried)
+    raise IncompleteGroup(Missing(group.observer, group.time, choice.name, choice.candidates[0].when, "no good image",
+                                  is_reference=choice.is_reference), tried)
 
 
 def prepare_group(group: Group, size: int, *, max_missing: float = DEFAULT_MAX_MISSING) -> Prepared:
