@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
-from astropy.io.fits.verify import VerifyError, VerifyWarning
+from astropy.io.fits.verify import VerifyError
 from astropy.utils.exceptions import AstropyUserWarning
 
 from utils import UserError
@@ -175,8 +176,8 @@ def _open(path: Path, take: Callable[[fits.hdu.image.PrimaryHDU], tuple]) -> tup
     """Open a FITS file and `take` from its first two-dimensional image; whatever is wrong becomes a `UserError`."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", AstropyUserWarning)      # 'File may have been truncated'
-            warnings.simplefilter("ignore", VerifyWarning)          # BLANK in float files, long comments
+            warnings.simplefilter("ignore", AstropyUserWarning)     # BLANK in float files, foreign letters in comments
+            warnings.filterwarnings("error", ".*truncated", AstropyUserWarning)
             with fits.open(path, memmap=False) as hdus:
                 image = next((hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2), None)
                 if image is None:
@@ -184,7 +185,7 @@ def _open(path: Path, take: Callable[[fits.hdu.image.PrimaryHDU], tuple]) -> tup
                 return take(image)
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file") from error
-    except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, VerifyError, AstropyUserWarning) as error:
+    except (OSError, EOFError, ValueError, TypeError, LookupError, RuntimeError, zlib.error, VerifyError, AstropyUserWarning) as error:
         raise UserError(f"{path}: cannot be read as FITS ({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
                         "download it again, or leave it out") from error
 

@@ -66,7 +66,7 @@ def product_header(cube_header: fits.Header, channels: Sequence[Channel] | None,
     channels : sequence of `~cubes.Channel` or None
         The model's input channels, in order. They give HISTORY, INPUTDAT and DATE-OBS, the mean time of the spacecraft's own images.
     bunit : str
-        Unit of the magnetogram, 'G' for gauss.
+        Unit of the magnetogram, 'G' for gauss; empty: not known.
     model, checkpoint, checkpoint_sha256, iteration
         What made it: name, file, SHA-256 of that file, images seen in training.
     magnetogram_series : str
@@ -92,7 +92,8 @@ def product_header(cube_header: fits.Header, channels: Sequence[Channel] | None,
         header["INPUTDAT"] = (spacecraft, "whose images were the input")
     header["INSTRUME"] = (model, "no instrument: computed from EUV images")
     header["CONTENT"] = ("AI-generated line-of-sight magnetogram", "positive: toward us")
-    header["BUNIT"] = (bunit, "gauss" if bunit == "G" else "")
+    if bunit:
+        header["BUNIT"] = (bunit, "gauss" if bunit == "G" else "")
     header["MASKRAD"] = (LIMB, "[solar radius] NaN beyond")
     header["MODEL"] = (model, "generator")
     if checkpoint:

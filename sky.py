@@ -35,23 +35,33 @@ OBSERVER_CARDS = (("HGLN_OBS", "HGLT_OBS", "DSUN_OBS"), ("CRLN_OBS", "CRLT_OBS",
 
 def has_observer(header: fits.Header) -> bool:
     """Whether a header says where its observer stood and when, so that its image has a place on the Sun."""
-    return any(all(_is_number(header.get(key)) for key in keys) for keys in OBSERVER_CARDS) and "CDELT1" in header and bool(
-        header.get("DATE-OBS") or header.get("DATE-AVG") or header.get("T_OBS"))
+    placed = any(all(_is_number(header.get(key)) for key in keys) for keys in OBSERVER_CARDS)
+    dated = any(header.get(key) for key in ("DATE-OBS", "DATE-AVG", "T_OBS"))
+    return placed and dated and ("CDELT1" in header or "CD1_1" in header)
 
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and bool(np.isfinite(value))
 
 
+def _scale_keywords(header: fits.Header) -> tuple[str, str]:
+    return ("CD1_1", "CD2_2") if "CD1_1" in header else ("CDELT1", "CDELT2")
+
+
 def sunpy_map(header: fits.Header, path: str | os.PathLike | None = None) -> GenericMap:
     """SunPy's view of a header, which knows the habits of each instrument; it holds no pixels."""
     import sunpy.map  # takes seconds to import: only those who need geometry pay
 
-    for keyword in ("NAXIS1", "NAXIS2", "CRPIX1", "CRPIX2", "CDELT1", "CDELT2"):
+    for keyword in ("NAXIS1", "NAXIS2", "CRPIX1", "CRPIX2", *_scale_keywords(header)):
         required_number(header, keyword, path)
     if not has_observer(header):
         missing = next((key for key in OBSERVER_CARDS[0] if not _is_number(header.get(key))), "DATE-OBS")
         raise UserError(f"{path or 'FITS header'}: keyword {missing} is missing, so the observer's place is not known")
+    header = header.copy()
+    header.setdefault("WAVELNTH", 171)          # an EUVI map cannot choose its colours without
+    if "CD1_1" in header:
+        for keyword in ("CD1_2", "CD2_1"):
+            header.setdefault(keyword, 0.0)     # as the FITS standard has it
     empty = np.broadcast_to(np.float32(0), (int(header["NAXIS2"]), int(header["NAXIS1"])))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -66,20 +76,22 @@ def _solar_radius(distance: float) -> float:
 def _sky_header(shape: tuple[int, int], wcs: Wcsprm, observer: tuple[float, float, float], times: tuple[datetime, datetime]) -> fits.Header:
     """Cards that place an image (height, width) on the sky: axes, observer (Stonyhurst degrees, degrees, metres), times."""
     longitude, latitude, distance = observer
-    matrix, scale = wcs.get_pc(), wcs.get_cdelt() * 3600
+    (pc11, pc12), (pc21, pc22) = wcs.get_pc().tolist()
+    x_scale, y_scale = (3600 * wcs.get_cdelt()).tolist()
+    x_value, y_value = (3600 * wcs.crval).tolist()
     radius = _solar_radius(distance)
     header = fits.Header([
         ("NAXIS", 2), ("NAXIS1", shape[1]), ("NAXIS2", shape[0]), ("WCSNAME", "Helioprojective-cartesian"),
         ("CTYPE1", wcs.ctype[0]), ("CTYPE2", wcs.ctype[1]), ("CUNIT1", "arcsec"), ("CUNIT2", "arcsec"),
-        ("CRPIX1", wcs.crpix[0], "[pixel] reference pixel, from 1"), ("CRPIX2", wcs.crpix[1], "[pixel] reference pixel, from 1"),
-        ("CRVAL1", wcs.crval[0] * 3600, "[arcsec] there"), ("CRVAL2", wcs.crval[1] * 3600, "[arcsec] there"),
-        ("CDELT1", scale[0], "[arcsec/pixel] plate scale"), ("CDELT2", scale[1], "[arcsec/pixel] plate scale"),
-        ("PC1_1", matrix[0, 0]), ("PC1_2", matrix[0, 1]), ("PC2_1", matrix[1, 0]), ("PC2_2", matrix[1, 1]),
+        ("CRPIX1", float(wcs.crpix[0]), "[pixel] from 1"), ("CRPIX2", float(wcs.crpix[1]), "[pixel] from 1"),
+        ("CRVAL1", x_value, "[arcsec] at the reference pixel"), ("CRVAL2", y_value, "[arcsec] at the reference pixel"),
+        ("CDELT1", x_scale, "[arcsec/pixel] plate scale"), ("CDELT2", y_scale, "[arcsec/pixel] plate scale"),
+        ("PC1_1", pc11), ("PC1_2", pc12), ("PC2_1", pc21), ("PC2_2", pc22),
         ("HGLN_OBS", (longitude + 180) % 360 - 180, "[deg] Stonyhurst heliographic longitude"),
         ("HGLT_OBS", latitude, "[deg] Stonyhurst heliographic latitude"),
         ("DSUN_OBS", distance, "[m] distance to the centre of the Sun"),
         ("RSUN_REF", RSUN_METRES, "[m] solar radius"), ("RSUN_OBS", radius, "[arcsec] apparent solar radius"),
-        ("R_SUN", radius / float(np.sqrt(abs(scale[0] * scale[1]))), "[pixel] solar radius in the image")])
+        ("R_SUN", radius / abs(x_scale * y_scale) ** 0.5, "[pixel] solar radius in the image")])
     set_times(header, *times)
     return header
 
@@ -167,8 +179,9 @@ def mean_header(headers: Sequence[fits.Header]) -> fits.Header:
     mean = headers[0].copy()
     mean.update(_registered_sky(int(mean["NAXIS1"]), (longitude, latitude, distance), (start, middle)))
     if len(headers) > 1:
-        for keyword in ("WAVELNTH", "WAVEUNIT", "EXPTIME", "CADENCE"):
-            mean.remove(keyword, ignore_missing=True)
+        for keyword in ("INSTRUME", "DETECTOR", "WAVELNTH", "WAVEUNIT", "EXPTIME", "CADENCE", "TELESCOP"):
+            mean.remove(keyword, ignore_missing=True)       # SunPy asks of each instrument's images their wavelength
+        mean["TELESCOP"] = str(mean.get("OBSRVTRY", "")).split("_")[0]
     return mean
 
 
@@ -193,7 +206,7 @@ def disk_place(header: fits.Header) -> tuple[float, float, np.ndarray]:
     UserError
         The header has no plate scale, or neither DSUN_OBS nor RSUN_OBS.
     """
-    required_number(header, "CDELT1")
+    required_number(header, _scale_keywords(header)[0])
     if "CROTA" in header and not {"PC1_1", "CD1_1", "CROTA2"} & set(header):
         header = header.copy()
         header["CROTA2"] = header["CROTA"]      # the SECCHI spelling

@@ -18,8 +18,18 @@ from scipy import ndimage
 from cubes import Channel
 from observations import Observation, calibrate, identify, mean_time, read_header, read_observation
 from products import inputs_of, product_header, write_product
-from sky import (LIMB, RADIUS_FRACTION, RSUN_METRES, disk_mask, has_observer, header_of_registered, mean_header, observer_disk_mask,
-                 registered_header, sunpy_map)
+from sky import (
+    LIMB,
+    RADIUS_FRACTION,
+    RSUN_METRES,
+    disk_mask,
+    has_observer,
+    header_of_registered,
+    mean_header,
+    observer_disk_mask,
+    registered_header,
+    sunpy_map,
+)
 from utils import UserError
 
 if TYPE_CHECKING:
@@ -35,21 +45,22 @@ AFFINE_TOLERANCE = 0.05              # pixels
 ANTI_ALIAS_VARIANCE = 0.4            # with linear interpolation, about the 1.3 pixels of reproject's adaptive kernel
 
 
-def _pixel_mapping(target: WCS, source: WCS, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _pixel_mapping(target: WCS, source: WCS, size: int, path: str | os.PathLike | None) -> tuple[np.ndarray, np.ndarray]:
     """The affine mapping (row, column) of the registered image -> (row, column) of the raw one: matrix (2, 2) and offset (2,).
 
     Between two gnomonic images of one observer it is exact but for some thousandths of a pixel, which is checked.
     """
     columns, rows = (grid.ravel() for grid in np.meshgrid(*2 * [np.linspace(0, size - 1, 7)]))
     longitude, latitude = target.wcs_pix2world(columns, rows, 0)
-    source_columns, source_rows = source.wcs_world2pix(longitude, latitude, 0)
+    found = np.stack(source.wcs_world2pix(longitude, latitude, 0)[::-1], axis=1)
     design = np.stack([rows, columns, np.ones_like(rows)], axis=1)
-    found = np.stack([source_rows, source_columns], axis=1)
-    solution = np.linalg.lstsq(design, found, rcond=None)[0]
-    residual = np.abs(design @ solution - found).max()
-    if not residual < AFFINE_TOLERANCE:
-        raise UserError(f"the image is not a gnomonic helioprojective one (CTYPE {', '.join(source.wcs.ctype)}): it departs from that by "
-                        f"{residual:.2f} pixels")
+    residual = np.inf
+    if np.isfinite(found).all():
+        solution = np.linalg.lstsq(design, found, rcond=None)[0]
+        residual = np.abs(design @ solution - found).max()
+    if residual > AFFINE_TOLERANCE:
+        raise UserError(f"{path or 'FITS header'}: the Sun cannot be found through its WCS "
+                        f"(CTYPE1 = {source.wcs.ctype[0]}, CRVAL1 = {source.wcs.crval[0]:g} deg)")
     return solution[:2].T, solution[2]
 
 
@@ -58,8 +69,13 @@ def _block_mean(image: np.ndarray, block: int) -> np.ndarray:
     if block == 1:
         return image
     height, width = (side // block * block for side in image.shape)
-    rows = sum(image[start:height:block, :width] for start in range(block))
-    return sum(rows[:, start::block] for start in range(block)) * np.float32(1 / block ** 2)
+    rows = image[0:height:block, :width].copy()
+    for start in range(1, block):
+        rows += image[start:height:block, :width]
+    mean = rows[:, 0::block].copy()
+    for start in range(1, block):
+        mean += rows[:, start::block]
+    return mean * np.float32(1 / block ** 2)
 
 
 def _resample(image: np.ndarray, matrix: np.ndarray, offset: np.ndarray, size: int) -> np.ndarray:
@@ -97,12 +113,13 @@ def register(data: np.ndarray, header: fits.Header, size: int, path: str | os.Pa
     float32 ndarray (size, size)
         NaN outside the raw frame and where the raw image has no value; values beside a gap are not touched by it.
     """
-    return _register(data, sunpy_map(header, path), header, size)[0]
+    return _register(data, sunpy_map(header, path), header, size, path)[0]
 
 
-def _register(data: np.ndarray, source: GenericMap, header: fits.Header, size: int) -> tuple[np.ndarray, fits.Header]:
+def _register(data: np.ndarray, source: GenericMap, header: fits.Header, size: int,
+              path: str | os.PathLike | None) -> tuple[np.ndarray, fits.Header]:
     registered = header_of_registered(source, header, size)
-    matrix, offset = _pixel_mapping(WCS(registered), source.wcs, size)
+    matrix, offset = _pixel_mapping(WCS(registered), source.wcs, size, path)
     data = np.asarray(data, dtype=np.float32)
     if np.isfinite(data.sum(dtype=np.float64)):
         return _resample(data, matrix, offset, size), registered
@@ -152,7 +169,8 @@ def prepare_channel(source: str | os.PathLike | Observation, size: int) -> tuple
     """
     observation = source if isinstance(source, Observation) else read_observation(source)
     calibrated = calibrate(observation)
-    image, header = _register(calibrated, sunpy_map(observation.header, observation.path), observation.header, size)
+    path = observation.path
+    image, header = _register(calibrated, sunpy_map(observation.header, path), observation.header, size, path)
     time = observation.time.isoformat(timespec="seconds")
     if observation.is_magnetogram:
         channel = Channel.magnetogram(observation.name, time)
@@ -162,7 +180,7 @@ def prepare_channel(source: str | os.PathLike | Observation, size: int) -> tuple
         try:
             image = normalise_euv(image)
         except UserError as error:
-            raise UserError(f"{observation.path or observation.name}: {error}") from error
+            raise UserError(f"{path or observation.name}: {error}") from error
     return np.where(disk_mask(size) & np.isfinite(image), image, np.float32(0)), channel, header
 
 
