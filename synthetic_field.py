@@ -3,7 +3,7 @@
 All flux is carried by small elements (Carrington longitude, latitude, magnetic flux), so that the field is the same whoever
 looks at it and at whatever resolution. Two families: bipolar active regions (Hale's law, Joy's law, a compact leading and a
 scattered following polarity) and the mixed-polarity network at the borders of supergranules.
-How they look is in `synthetic_sun.py`.
+How they look is in `synthetic_images.py`.
 """
 from __future__ import annotations
 
@@ -100,11 +100,11 @@ def _regions_of_rotation(seed: int, block: int) -> Regions:
     belt = of_sun.uniform(13, 21)
     nests = of_sun.uniform(0, 360, (2, 2))                            # two active longitudes a hemisphere
     random = np.random.default_rng([seed, 2, block + 1_000_000])
-    count = random.poisson(42 * activity)
+    count = random.poisson(34 * activity)
     flux = 6e20 * (1 - random.random(count) * (1 - 80 ** -0.75)) ** (-1 / 0.75)      # a power law up to 5e22 Mx
     hemisphere = random.choice([-1, 1], count)
     latitude = hemisphere * np.clip(random.normal(belt, 5.5, count), 4, 38)
-    nested = random.random(count) < 0.3
+    nested = random.random(count) < 0.2
     longitude = np.where(nested, nests[(hemisphere + 1) // 2, random.integers(0, 2, count)] + random.normal(0, 12, count),
                          random.uniform(0, 360, count)) % 360
     size = (flux / 1e22) ** 0.35
@@ -129,8 +129,8 @@ def _fragments(seed: int, flux: float) -> tuple[np.ndarray, ...]:
     random = np.random.default_rng([seed, 3])
     count = int(np.clip(flux / ELEMENT_FLUX / 8, 3, 60))
     in_spot = random.random(count) < 0.72
-    offsets = [random.normal(0, 1, (count, 2)) * np.where(in_spot, 0.055, 0.19)[:, None],
-               random.normal(0, 1, (count, 2)) * [0.21, 0.19]]
+    offsets = [random.normal(0, 1, (count, 2)) * np.where(in_spot, 0.055, 0.16)[:, None],
+               random.normal(0, 1, (count, 2)) * [0.17, 0.15]]
     leading = np.repeat([True, False], count)
     mobility = np.concatenate([np.where(in_spot, 0.55, 1.0), np.ones(count)])      # spots hold together for a while
     walk = random.normal(0, 1, (2 * count, 2)) * mobility[:, None]
@@ -161,8 +161,8 @@ def region_elements(regions: Regions, day: float) -> FluxElements:
     for number in range(len(regions)):
         longitude, latitude, leading = _fragment_positions(regions, number, day)
         marks = _fragments(int(regions.seed[number]), float(regions.flux[number]))[3]
-        latitude_of = latitude[:, None] + 0.25 * marks[..., 1]
-        longitude_of = longitude[:, None] + 0.25 * marks[..., 0] / np.cos(np.radians(latitude_of))
+        latitude_of = latitude[:, None] + 0.4 * marks[..., 1]
+        longitude_of = longitude[:, None] + 0.4 * marks[..., 0] / np.cos(np.radians(latitude_of))
         each = regions.flux[number] * strength[number] / (marks.shape[0] / 2 * marks.shape[1])
         flux = np.where(leading, 1, -1)[:, None] * regions.leading_sign[number] * each * np.ones(marks.shape[:2])
         parts.append((longitude_of.ravel(), latitude_of.ravel(), flux.ravel(), marks[..., 2].ravel()))
@@ -224,7 +224,7 @@ class Loops:
     is_fan: np.ndarray
 
 
-def coronal_loops(regions: Regions, day: float, points: int = 40) -> Loops:
+def coronal_loops(regions: Regions, day: float, points: int = 24) -> Loops:
     """Closed loops between the two polarities of each region, and the fans of warm plasma that stand on leading spots.
 
     The emission knows which polarity leads (it is the compact one) but never its sign.
@@ -258,5 +258,5 @@ def coronal_loops(regions: Regions, day: float, points: int = 40) -> Loops:
                       (latitude[foot][:, None] + span[1][:, None] * along + bow * span[0][:, None]).ravel(),
                       height.ravel(), (light[:, None] * shape).ravel(), np.repeat(is_fan, points)))
     if not parts:
-        return Loops(*(np.zeros(0) for _ in range(4)), np.zeros(0, bool))
+        return Loops(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0, bool))
     return Loops(*(np.concatenate(column) for column in zip(*parts, strict=True)))

@@ -1,7 +1,7 @@
 """The files of a synthetic Sun, as the instruments' archives hold them: AIA level 1, HMI 720 s and EUVI level 0, with their quirks.
 
 AIA is Rice-compressed with a small roll; HMI is upside down and NaN outside the disk; EUVI carries a CCD bias and the spacecraft's roll.
-What the Sun looks like is in `synthetic_sun.py`.
+What the Sun looks like is in `synthetic_images.py`.
 """
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from solar import RSUN_METRES
 from synthetic_view import AU_METRES, Camera, Observer, earth_carrington_longitude
 from utils import atomic_path
 
-__all__ = ["Instrument", "INSTRUMENTS", "RAW_PASSBANDS", "sky_header", "raw_camera", "raw_name", "write_aia", "write_hmi", "write_euvi"]
+__all__ = ["Instrument", "INSTRUMENTS", "sky_header", "raw_camera", "raw_name", "write_aia", "write_hmi", "write_euvi"]
 
 AIA_EXPOSURE = {"304": 2.90, "193": 2.00, "171": 2.00, "211": 2.90, "335": 2.90, "131": 2.90, "94": 2.90}
 AIA_MEDIAN = {"304": 16.0, "193": 190.0, "171": 170.0, "211": 62.0, "335": 4.0, "131": 8.0, "94": 2.0}         # DN
@@ -24,7 +24,6 @@ EUVI_EXPOSURE = {"304": 4.0, "195": 16.0, "171": 16.0, "284": 32.0}
 EUVI_MEDIAN = {"304": 420.0, "195": 850.0, "171": 1150.0, "284": 160.0}
 EUVI_OFFSET = {"304": -257, "195": -2, "171": 568, "284": 1100}                    # seconds from the observation's nominal time
 AIA_OFFSET = {"304": 8, "193": 7, "171": 0, "211": 0, "335": 3, "131": 9, "94": 1}
-RAW_PASSBANDS = ("304", "193", "195", "171")            # what AIA and EUVI both take, 193 standing for 195
 SATURATION = 16383
 
 
@@ -161,7 +160,7 @@ def write_euvi(path: str | os.PathLike, image: np.ndarray, camera: Camera, obser
         header, DATE_OBS=start.isoformat(timespec="milliseconds"), DATE_AVG=time.isoformat(timespec="milliseconds"),
         DATE_END=(start + timedelta(seconds=exposure)).isoformat(timespec="milliseconds"),
         FILENAME=os.path.basename(os.fspath(path)), TELESCOP="STEREO", OBSRVTRY=f"STEREO_{letter}", INSTRUME="SECCHI", DETECTOR="EUVI",
-        WAVELNTH=int(passband), WAVEUNIT="Angstrom", FILTER="S1", EXPTIME=exposure, EXPCMD=exposure, BIASMEAN=instrument.bias, BIASSDEV=0.02,
+        WAVELNTH=int(passband), WAVEUNIT="Angstrom", FILTER="S1", EXPTIME=exposure, BIASMEAN=instrument.bias, BIASSDEV=0.02,
         OFFSET=600, OFFSETCR=0.0, NMISSING=0, MISSLIST="", COMPRSSN=94, SUMMED=1.0 + np.log2(instrument.detector / camera.size),
         IPSUM=1.0, CCDSUM=1.0, RECTIFY=True, RECTROTA=6 if letter == "A" else 3, DOORSTAT=2, SEB_PROG="NORMAL", LEDCOLOR="NONE",
         DIV2CORR=True, DISTCORR=False, N_IMAGES=1, VERSION=4, BUNIT="DN", ORIGIN="NRL", CROTA=camera.roll, RSUN=solar_radius(observer),
