@@ -5,6 +5,8 @@ it, and nothing is ever unpickled. Scaling, pairs and datasets are in `pipeline.
 """
 from __future__ import annotations
 
+import logging
+import math
 import os
 import stat
 import warnings
@@ -19,14 +21,16 @@ from PIL import Image as PillowImage
 from torchvision.io import ImageReadMode, decode_image
 
 from cubes import Channel, read_channel_cards
+from fits_images import read_fits_image, refuse_bomb
 from utils import UserError, atomic_path, natural_key
 
 __all__ = ["FORMATS", "FITS_FORMATS", "MAX_SIDE", "Image", "format_of", "list_images", "read_image", "write_image"]
 
 FITS_FORMATS = ("fits", "fts", "fit")
 FORMATS = ("tif", "tiff", "png", "jpg", "jpeg", "npy", *FITS_FORMATS)
+logging.getLogger("tifffile").addHandler(logging.NullHandler())      # what it says of a damaged file is in our error
+
 MAX_SIDE = 16384          # pixels: four times an AIA or HMI image
-MAX_EXPANSION = 1100      # deflate reaches 1032 at most; a smaller file that declares more holds no image
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def list_images(folder: str | os.PathLike, data_format: str, *, side: str = "inp
     if data_format not in FORMATS:
         raise UserError(f"--data_format_{side} {data_format}: unknown format; choose one of {', '.join(FORMATS)}")
     try:
-        with os.scandir(folder) as entries:
+        with os.scandir(Path(folder)) as entries:
             names = [entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
     except OSError as error:
         raise UserError(f"cannot list {folder}: {error.strerror}. Set --{side}_dir_train or --{side}_dir_test "
@@ -123,13 +127,16 @@ def read_image(path: str | os.PathLike, channels: int, *, side: str = "input") -
             data = _channels_first(raw, axis)
     except UserError:
         raise
+    except (FileNotFoundError, PermissionError) as error:
+        raise UserError(f"cannot read {path}: {error.strerror}. Check the name, the link behind it and its permissions") from error
     # The decoders raise whatever a damaged file leads them to, from struct.error to RecursionError.
     except Exception as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else " ".join(str(error).split())[:200]
-        raise UserError(f"cannot read {path}: {reason or type(error).__name__}. "
-                        "Replace the file with a good copy, or move it away") from error
-    if not _any_finite(data):
-        raise UserError(f"{path} holds no finite pixel (all NaN or infinite); move it away")
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"cannot read {path}: it is damaged, or not {data_format} ({reason}); "
+                        "replace it with a good copy, or move it away") from error
+    for k, channel in enumerate(data, 1):
+        if not _any_finite(channel):
+            raise UserError(f"{path}: channel {k} holds no finite pixel (all NaN or infinite); move the file away")
     described = None if header is None else _described_channels(header, channels, path)
     return Image(data, header, described, raw.dtype == np.uint8, path, raw.dtype.name)
 
@@ -165,9 +172,9 @@ def _channels_first(raw: np.ndarray, axis: int | None) -> np.ndarray:
     return data
 
 
-def _any_finite(data: np.ndarray) -> bool:
+def _any_finite(channel: np.ndarray) -> bool:
     """Whether any pixel is finite; a sparse look answers for nearly every file."""
-    return bool(np.isfinite(data[..., ::16, ::16]).any() or np.isfinite(data).any())
+    return bool(np.isfinite(channel[::16, ::16]).any() or np.isfinite(channel).any())
 
 
 def _described_channels(header: fits.Header, channels: int, path: Path) -> list[Channel] | None:
@@ -177,33 +184,12 @@ def _described_channels(header: fits.Header, channels: int, path: Path) -> list[
         raise UserError(f"{path}: the cards CHAN1..CSCALE{channels} cannot be read ({error}); write them anew") from error
 
 
-def _refuse_bomb(declared_bytes: int, file_bytes: int, path: Path) -> None:
-    if declared_bytes > MAX_EXPANSION * file_bytes:
-        raise UserError(f"{path} declares {declared_bytes} bytes of pixels in a file of {file_bytes}: it is damaged; "
-                        "replace it with a good copy, or move it away")
-
-
 _Checked = Callable[[tuple[int, ...]], None]
 _Raw = tuple[np.ndarray, fits.Header | None]
 
 
 def _read_fits(path: Path, file_bytes: int, check_shape: _Checked) -> _Raw:
-    """The first HDU that holds an image, compressed or not."""
-    with fits.open(path, mode="readonly", memmap=False, lazy_load_hdus=True) as hdus:
-        for hdu in hdus:
-            if isinstance(hdu, (fits.PrimaryHDU, fits.ImageHDU, fits.CompImageHDU)) and len(hdu.shape) > 1:
-                break
-        else:
-            raise UserError(f"{path} has no HDU with an image; choose another file or --data_format_*")
-        check_shape(hdu.shape)
-        declared = int(np.prod(hdu.shape, dtype=object)) * abs(int(hdu.header["BITPIX"])) // 8
-        packed = isinstance(hdu, fits.CompImageHDU) or path.suffix.lower() == ".gz"
-        if packed:
-            _refuse_bomb(declared, file_bytes, path)
-        elif (hdu.fileinfo() or {}).get("datLoc", 0) + declared > file_bytes:
-            raise UserError(f"{path} is truncated: its header declares {declared} bytes of pixels, the file has {file_bytes} in all; "
-                            "replace it with a good copy, or move it away")
-        return hdu.data, hdu.header
+    return read_fits_image(path, check_shape)
 
 
 def _read_npy(path: Path, file_bytes: int, check_shape: _Checked) -> _Raw:
@@ -224,39 +210,45 @@ def _read_npy(path: Path, file_bytes: int, check_shape: _Checked) -> _Raw:
 
 
 def _read_tiff(path: Path, file_bytes: int, check_shape: _Checked) -> _Raw:
-    """One page of any number of samples, or one page a channel. Pillow decodes what tifffile needs another package for."""
+    """One page of any number of samples, or one page a channel."""
     with tifffile.TiffFile(path) as tiff:
-        pages = tiff.pages
-        first = pages.first
+        pages, first = list(tiff.pages), tiff.pages.first
         shape = first.shape if len(pages) == 1 else (len(pages), *first.shape)
         check_shape(shape)
-        _refuse_bomb(int(np.prod(shape, dtype=object)) * np.dtype(first.dtype).itemsize, file_bytes, path)
-        if first.compression in _TIFFFILE_DECODES and first.photometric != tifffile.PHOTOMETRIC.PALETTE:
-            if any(page.shape != first.shape for page in pages):
-                raise UserError(f"{path} has pages of unequal size; give one page a channel")
-            return np.stack([page.asarray() for page in pages]).reshape(shape), None
-    with PillowImage.open(path) as picture:
-        planes = []
-        for page in range(len(pages)):
-            picture.seek(page)
-            planes.append(np.asarray(picture))
+        refuse_bomb(math.prod(shape) * np.dtype(first.dtype).itemsize, file_bytes, path)
+        if first.photometric == tifffile.PHOTOMETRIC.PALETTE:
+            raise UserError(f"{path} has palette colours; convert it to grey or RGB first")
+        if any(page.shape != first.shape or page.dtype != first.dtype for page in pages):
+            raise UserError(f"{path} has pages of unequal size or type; give one page a channel")
+        try:
+            planes = [page.asarray() for page in pages]
+        except ValueError as error:
+            if "imagecodecs" not in str(error):
+                raise
+            planes = _decode_with_pillow(path, len(pages))
+            if planes[0].dtype != first.dtype:      # Pillow cuts 16-bit colour down to 8 bits
+                raise UserError(f"{path}: {first.dtype} pixels cannot be decoded from this compression; "
+                                "save the file without compression, or with deflate") from error
     return np.stack(planes).reshape(shape), None
 
 
-_TIFFFILE_DECODES = {tifffile.COMPRESSION.NONE, tifffile.COMPRESSION.ADOBE_DEFLATE, tifffile.COMPRESSION.DEFLATE,
-                     tifffile.COMPRESSION.PACKBITS, tifffile.COMPRESSION.LZMA}
+def _decode_with_pillow(path: Path, pages: int) -> list[np.ndarray]:
+    """For the compressions that tifffile leaves to another package: LZW, JPEG."""
+    with PillowImage.open(path, formats=("TIFF",)) as picture:
+        planes = []
+        for page in range(pages):
+            picture.seek(page)
+            planes.append(np.asarray(picture))
+    return planes
 
 
 def _read_picture(path: Path, file_bytes: int, check_shape: _Checked) -> _Raw:
-    """PNG or JPEG; Pillow would cut 16-bit colour down to 8 bits, torchvision does not."""
+    """PNG or JPEG. Pillow would cut 16-bit colour down to 8 bits; torchvision does not."""
     with PillowImage.open(path, formats=("PNG", "JPEG")) as picture:
-        if picture.mode in ("P", "1"):
-            mode = "L" if picture.mode == "1" else picture.palette.mode if picture.palette else "RGB"
-        else:
-            mode = picture.mode
+        mode = {"1": "L", "P": "RGB"}.get(picture.mode, picture.mode)
         bands = PillowImage.getmodebands(mode)
         check_shape((picture.height, picture.width) if bands == 1 else (picture.height, picture.width, bands))
-        _refuse_bomb(picture.height * picture.width * bands, file_bytes, path)
+        refuse_bomb(picture.height * picture.width * bands, file_bytes, path)
         if picture.format == "PNG" and bands > 1 and _png_bit_depth(path) == 16:
             return decode_image(str(path), ImageReadMode.UNCHANGED).numpy().transpose(1, 2, 0), None
         return np.asarray(picture if mode == picture.mode else picture.convert(mode)), None

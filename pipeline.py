@@ -25,8 +25,8 @@ from verification import Summary, verify_dataset
 __all__ = ["FORMATS", "Image", "list_images", "read_image", "write_image", "Scaling", "resolve_scaling", "pair_files", "Augmentation",
            "Summary", "verify_dataset", "PairDataset", "InputDataset", "ImageStream", "pad_to_multiple", "error_of_worker"]
 
-_INSTRUMENT = re.compile(r"(?<![a-z0-9])(?:sdo|stereo|secchi|soho|aia|hmi|mdi|euvi|aisfm|input|target|real|magnetogram|(?<=stereo[-_. ])[ab])"
-                         r"(?![a-z0-9])", re.IGNORECASE)
+_INSTRUMENT = re.compile(r"(?<![a-z0-9])(?:sdo|stereo|secchi|soho|aia|hmi|mdi|euvi|aisfm|input|target|real|magnetogram|"
+                         r"(?<=stereo[-_. ])[ab]|(?<=euvi[-_. ])[ab])(?![a-z0-9])", re.IGNORECASE)
 
 
 def _bare_name(path: Path) -> str:
@@ -111,8 +111,9 @@ def rotate(image: Tensor, angle: float) -> Tensor:
     """Rotate (C, H, W) about its centre, counter-clockwise by `angle` degrees, bilinear; background from the corners."""
     if angle == 0:
         return image
-    background = image[:, [0, 0, -1, -1], [0, -1, 0, -1]].median(dim=1).values.tolist()
-    return functional.rotate(image, angle, interpolation=InterpolationMode.BILINEAR, fill=background)
+    # torchvision's own fill darkens the border (it weighs the image by the mask twice); zeros around a zero background do not.
+    background = image[:, [0, 0, -1, -1], [0, -1, 0, -1]].median(dim=1).values[:, None, None]
+    return functional.rotate(image - background, angle, interpolation=InterpolationMode.BILINEAR).add_(background)
 
 
 def shift(image: Tensor, down: int, right: int) -> Tensor:
@@ -146,8 +147,8 @@ class PairDataset(Dataset):
     seed : of the augmentation
     """
 
-    def __init__(self, pairs: Sequence[tuple[Path, Path]], *, input_ch: int, target_ch: int, input_scaling: Scaling, target_scaling: Scaling,
-                 data_size: int | None = None, augmentation: Augmentation | None = None, seed: int = 0) -> None:
+    def __init__(self, pairs: Sequence[tuple[Path, Path]], *, input_ch: int, target_ch: int, input_scaling: Scaling,
+                 target_scaling: Scaling, data_size: int | None = None, augmentation: Augmentation | None = None, seed: int = 0) -> None:
         self.pairs = list(pairs)
         self.sides = {"input": (input_ch, input_scaling), "target": (target_ch, target_scaling)}
         self.data_size = data_size

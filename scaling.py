@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from images import Image
 from utils import UserError
@@ -44,7 +45,7 @@ class Scaling:
             channel = image[..., k, :, :]
             centre, half = _centre_and_half(lower, upper, log)
             if log:
-                channel.log_()
+                functional.threshold(channel, 0.0, lower, inplace=True).log_()
                 background = -1.0
             else:
                 background = (0.0 - centre) / half if lower <= 0 <= upper else -1.0
