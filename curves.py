@@ -4,6 +4,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["loss_curves", "read_columns"]
 
 NOT_DRAWN = ("epoch", "time", "second", "rate", "speed", "eta", "memory", "images", "step")
-MOST_POINTS = 4000
+BEST_BY = ("val_cc_binned", "ema_cc_binned")      # what chooses the best checkpoint
+MOST_MARKED, MOST_POINTS = 200, 4000              # a longer curve is smoothed; a still longer one thinned
 
 
 def read_columns(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -84,36 +86,44 @@ def loss_curves(path: str | os.PathLike, csv_path: str | os.PathLike) -> None:
             if panel := _panel_of(name, values):
                 panels.setdefault(panel, []).append((name, iteration, values))
     order = [name for name in ("losses", "terms", "validation", "validation, data units", "learning rate") if panels.get(name)]
-    figure = Figure(figsize=(11, 3.1 * math.ceil(max(len(order), 1) / 2)), dpi=110, layout="constrained")
-    for axes, name in zip(figure.subplots(math.ceil(max(len(order), 1) / 2), 2, squeeze=False).flat, order, strict=False):
-        _draw(axes, name, panels[name])
-    for axes in figure.axes[len(order):]:
-        axes.set_axis_off()
+    rows = max(math.ceil(len(order) / 3), 1)
+    figure = Figure(figsize=(15, 3.6 * rows), dpi=110, layout="constrained")
+    for k, name in enumerate(order):
+        _draw(figure.add_subplot(rows, 3, k + 1), name, panels[name])
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
 
 
 def _draw(axes: Axes, panel: str, curves: list[tuple[str, np.ndarray, np.ndarray]]) -> None:
-    """One panel: long noisy curves faint, with their running mean over them."""
-    for k, (name, iteration, values) in enumerate(curves):
+    """One panel: long noisy curves faint, with their running mean over them; of validation scores, the best marked."""
+    colours: dict[str, str] = {}
+    for name, iteration, values in curves:
+        score = re.sub(r"^(val|ema)_", "", name)
+        colour = colours.setdefault(score, f"C{len(colours) % 10}")
+        style, words = ("--", f"{score} (ema)") if name.startswith("ema") else ("-", score)
         known = np.isfinite(values) & np.isfinite(iteration)
-        x, y, colour = iteration[known], values[known], f"C{k % 10}"
-        marker = "o" if len(x) < 30 else ""
-        style = "--" if "ema" in name.lower() else "-"
-        if len(x) <= 200 or panel == "learning rate":
-            axes.plot(x, y, style, color=colour, marker=marker, markersize=3, linewidth=1.2, label=name)
-            continue
-        every = math.ceil(len(x) / MOST_POINTS)
-        axes.plot(x[::every], y[::every], color=colour, linewidth=0.5, alpha=0.25)
-        width = max(len(x) // 50, 5)
-        smooth = np.convolve(y, np.ones(width) / width, "valid")
-        axes.plot(x[width // 2:width // 2 + len(smooth)][::every], smooth[::every], style, color=colour, linewidth=1.4, label=name)
-    drawn = np.concatenate([values[np.isfinite(values)] for _, _, values in curves])
-    if panel in ("losses", "terms") and drawn.size and drawn.min() > 0 and drawn.max() > 20 * np.median(drawn):
-        axes.set_yscale("log")
-    axes.set_title(panel, fontsize=10, loc="left")
+        x, y = iteration[known], values[known]
+        if len(x) > MOST_MARKED and panel != "learning rate":
+            every = math.ceil(len(x) / MOST_POINTS)
+            axes.plot(x[::every], y[::every], color=colour, linewidth=0.5, alpha=0.25)
+            width = max(len(x) // 50, 5)
+            x = x[width // 2:][:len(x) - width + 1][::every]
+            y = np.convolve(y, np.ones(width) / width, "valid")[::every]
+        axes.plot(x, y, style, color=colour, marker="o" if len(x) < 30 else "", markersize=3, linewidth=1.3, label=words)
+    _mark_best(axes, curves)
+    axes.set_title(panel, fontsize=10, loc="left", pad=14 if panel == "learning rate" else 6)
     axes.set_xlabel("iteration (images seen)", fontsize=9)
     axes.tick_params(labelsize=8)
+    axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 5))
     axes.grid(linewidth=0.4, alpha=0.5)
     axes.margins(x=0.02)
     axes.legend(fontsize=8, frameon=False, ncols=2)
+
+
+def _mark_best(axes: Axes, curves: list[tuple[str, np.ndarray, np.ndarray]]) -> None:
+    """A star on the best checkpoint, the one of the highest binned correlation."""
+    scores = [(value, x) for name, iteration, values in curves if name in BEST_BY
+              for x, value in zip(iteration, values, strict=True) if math.isfinite(value)]
+    if scores:
+        value, x = max(scores)
+        axes.plot(x, value, "*", color="black", markersize=9, label=f"best: {value:.3f} at {x:.0f}")

@@ -144,7 +144,7 @@ def _can_show(address: str | None) -> bool:
 
 def _highlight(identity: str, title: str, sample: dict, words: str, values: dict) -> str:
     address = sample["sheet"] if _can_show(sample.get("sheet")) else sample["fake"]
-    numbers = "".join(f"<dt>{_text(name)}</dt><dd>{_text(_number(value))}</dd>" for name, value in values.items()
+    numbers = "".join(f"<div><dt>{_text(name)}</dt> <dd>{_text(_number(value))}</dd></div>" for name, value in values.items()
                       if name != "iteration")
     return (f'<article id="{identity}"><h2>{title} <small>{_text(words)}</small></h2>'
             f'<a href="{address}"><img src="{address}" alt="sample at iteration {sample["iteration"]}"></a><dl>{numbers}</dl></article>')
@@ -168,7 +168,7 @@ def _losses(folder: Path) -> str:
 
 def _generated(folder: Path) -> str:
     """The products of each checkpoint, the newest checkpoint first and open."""
-    parts = []
+    parts: list[str] = []
     for checkpoint in reversed([path for path in _files(folder / "Image" / "Test") if path.is_dir()]):
         products = list(_products(_files(checkpoint)))
         if not products:

@@ -131,6 +131,7 @@ def place(header: fits.Header | None, channels: Sequence[Channel] | None = None)
 
 def signed(degrees: float) -> str:
     """`−94.8°`, `+30°`, `0°`, with a true minus sign."""
+    degrees = round(degrees, 1)
     if degrees % 180 == 0:
         return f"{abs(degrees):.0f}°"
     return (f"{degrees:+.0f}°" if degrees % 1 == 0 else f"{degrees:+.1f}°").replace("-", "\N{MINUS SIGN}")

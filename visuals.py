@@ -1,15 +1,14 @@
 """Pictures: sample sheets and sample images while training, previews of products, loss curves.
 
 Drawn on `matplotlib.figure.Figure` objects without pyplot's global state, so that a background thread may draw while
-training goes on. Geometry and wording are in `view.py`; the page that shows the pictures in `gallery.py`.
+training goes on. Single panels are drawn in `panels.py`, loss curves in `curves.py`; the page that shows all of it is made in `gallery.py`.
 """
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,141 +16,23 @@ import numpy as np
 
 from cubes import Channel
 from curves import loss_curves
+from panels import GRID_COLOUR, Panel, channel_panel, difference_panel, polar_axes, rows_of_panels
 from utils import UserError, atomic_path
-from view import AU_METRES, View, caption, graticule, limb, place, project, signed, spacecraft_name
+from view import AU_METRES, View, caption, place, signed, spacecraft_name
 
 if TYPE_CHECKING:
     from astropy.io import fits
-    from matplotlib.axes import Axes
-    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from matplotlib.projections.polar import PolarAxes
 
 __all__ = ["sample_sheet", "sample_images", "preview", "story", "loss_curves"]
 
 MAGNETOGRAM_RANGE = {"gray": 100.0, "hmimag": 1500.0}         # gauss
-GRID_COLOUR = {"G": "#ffb000"}                                # white lines are lost among white polarities
-EUV_GAMMA = 0.3                                               # between SunPy's own stretches of AIA and EUVI
-SIDE, APART, LEFT, RIGHT, BELOW, ABOVE, HEAD = 2.7, 0.76, 0.68, 0.68, 0.45, 0.45, 0.32     # inches, around the panels
-
-
-@dataclass(frozen=True)
-class _Panel:
-    """One image `(H, W)` and how it is shown."""
-
-    image: np.ndarray
-    title: str
-    colormap: str = "gray"
-    limits: tuple[float, float] = (-1.0, 1.0)
-    gamma: float = 1.0
-    unit: str = ""
-    elsewhere: bool = False                       # seen from another place than the header's observer: no grid
-
-    def colours(self) -> Colormap:
-        """The colour map, black where there is no data."""
-        import matplotlib
-        from sunpy.visualization.colormaps import cmlist
-
-        colours = (cmlist[self.colormap] if self.colormap in cmlist else matplotlib.colormaps[self.colormap]).copy()
-        colours.set_bad("black")
-        return colours
-
-
-def _panel(image: np.ndarray, title: str, channel: Channel | None, gauss: float, colormap: str, elsewhere: bool = False) -> _Panel:
-    """A channel as it is shown: gauss in grey, a passband in its own colours, anything else in grey between its extremes."""
-    if channel is not None and channel.is_magnetogram:
-        return _Panel(image, title, colormap, (-gauss, gauss), unit="G", elsewhere=elsewhere)
-    finite = image[np.isfinite(image)]
-    passband = re.search(r"(AIA|EUVI)\S* (\d+)$", channel.name) if channel is not None else None
-    if passband:
-        disk = finite[finite > 0]
-        upper = max(float(np.percentile(disk, 99.7)), 1.0) if disk.size else 1.0
-        name = ("sdoaia" if passband[1] == "AIA" else "euvi") + passband[2]
-        return _Panel(image, title, name, (0.0, upper), EUV_GAMMA, "disk median = 100", elsewhere)
-    lower, upper = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    return _Panel(image, title, limits=(lower, upper if upper > lower else lower + 1))
-
-
-def _difference(generated: np.ndarray, real: np.ndarray, shown: _Panel) -> _Panel:
-    width = shown.limits[1] if shown.limits[0] < 0 else shown.limits[1] - shown.limits[0]
-    width = width / 5 if shown.colormap == "hmimag" else width
-    return _Panel(generated - real, "generated \N{MINUS SIGN} real", "RdBu_r", (-width, width), unit=shown.unit)
-
-
-def _show(figure: Figure, axes: Axes, panel: _Panel, view: View | None, *, north_up: bool, numbered: bool = False) -> None:
-    """Draw one panel with its colour bar, and limb and grid where the view is known."""
-    from matplotlib.colors import PowerNorm
-    from matplotlib.transforms import Affine2D
-
-    image = panel.image if view is None else view.on_disk(panel.image)
-    picture = axes.imshow(image, cmap=panel.colours(), norm=PowerNorm(panel.gamma, *panel.limits),
-                          origin="lower" if north_up else "upper")
-    axes.set_title(panel.title, fontsize=9, linespacing=1.25, y=1.0, pad=4)
-    if view is not None:
-        picture.set_transform(Affine2D(np.vstack([view.matrix, [0, 0, 1]])) + axes.transData)
-        reach = 1.06 * view.radius
-        axes.set(xlim=(-reach, reach), ylim=(-reach, reach), facecolor="black")
-        axes.plot(*limb(view.radius), color="white", linewidth=0.6)
-        colour = GRID_COLOUR.get(panel.unit, "white")
-        if not panel.elsewhere:
-            axes.plot(*graticule(view), color=colour, linewidth=0.4, alpha=0.6)
-        if numbered:
-            _number_meridians(axes, view, colour)
-    left, bottom, width, height = axes.get_position().bounds
-    ticks = None
-    if panel.gamma != 1:
-        ticks = [0] + [value for value in (3, 10, 30, 100, 300, 1000, 3000, 10000) if value < 0.95 * panel.limits[1]]
-    elif panel.limits[0] == -panel.limits[1]:
-        ticks = np.linspace(*panel.limits, 5)
-    bar = figure.colorbar(picture, cax=figure.add_axes((left + width * 1.02, bottom, width * 0.035, height)), ticks=ticks)
-    bar.ax.minorticks_off()
-    bar.ax.tick_params(labelsize=7, length=2, pad=2)
-    bar.set_label(panel.unit, fontsize=8, labelpad=2.5)
-
-
-def _number_meridians(axes: Axes, view: View, colour: str) -> None:
-    """Write the Stonyhurst longitudes on the equator."""
-    for longitude in range(-180, 180, 30):
-        x, y = project(view, np.array([longitude]), np.zeros(1))[:, 0]
-        if np.hypot(x, y) < 0.8 * view.radius:
-            axes.annotate(signed(longitude), (x, y), (1.5, 1.5), textcoords="offset points", fontsize=6, color=colour)
-
-
-def _scale_axes(axes: Axes, view: View | None, *, leftmost: bool, lowest: bool) -> None:
-    """Coordinates at the sheet's left and lower edges only."""
-    from matplotlib.ticker import MaxNLocator
-
-    unit = "pixel" if view is None else "arcsec"
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], integer=True))
-    axes.tick_params(labelsize=7, length=2.5, labelleft=leftmost, labelbottom=lowest)
-    axes.set_xlabel(f"x ({unit})" if lowest else "", fontsize=8, labelpad=2)
-    axes.set_ylabel(f"y ({unit})" if leftmost else "", fontsize=8, labelpad=0)
-
-
-def _figure(rows: Sequence[Sequence[_Panel]], view: View | None, title: str, *, north_up: bool, numbered: bool = False,
-            blank: int = 0) -> Figure:
-    """Rows of panels under one title; `blank` panels' room is left in the last row."""
-    from matplotlib.figure import Figure
-
-    columns = max(*map(len, rows), len(rows[-1]) + blank)
-    head = HEAD if title else 0.0
-    width = LEFT + columns * SIDE + (columns - 1) * APART + RIGHT
-    height = head + len(rows) * (ABOVE + SIDE) + BELOW
-    figure = Figure(figsize=(width, height), dpi=float(np.clip(rows[0][0].image.shape[0] / SIDE, 140, 220)))
-    figure.text(LEFT / width, 1 - 0.14 / height, title, fontsize=11, va="top")
-    for r, row in enumerate(rows):
-        for c, panel in enumerate(row):
-            left, bottom = LEFT + c * (SIDE + APART), height - head - (r + 1) * (ABOVE + SIDE)
-            axes = figure.add_axes((left / width, bottom / height, SIDE / width, SIDE / height))
-            _show(figure, axes, panel, view, north_up=north_up, numbered=numbered and panel.unit == "G")
-            _scale_axes(axes, view, leftmost=c == 0, lowest=r == len(rows) - 1 or c >= len(rows[r + 1]) + blank)
-    return figure
 
 
 def _save(figure: Figure, path: str | os.PathLike) -> None:
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, pil_kwargs={"compress_level": 4} if Path(path).suffix.lower() == ".png" else None)
+        figure.savefig(temporary, pil_kwargs={"compress_level": 3} if Path(path).suffix.lower() == ".png" else None)
 
 
 def _gauss(target_range: float | None, colormap: str) -> float:
@@ -160,20 +41,28 @@ def _gauss(target_range: float | None, colormap: str) -> float:
     return MAGNETOGRAM_RANGE[colormap] if target_range is None else float(target_range)
 
 
-def _input_rows(input: np.ndarray, channels: Sequence[Channel] | None, gauss: float, colormap: str) -> list[list[_Panel]]:
-    """The input's panels, a row for each spacecraft or day that looked."""
+def _input_rows(input: np.ndarray, channels: Sequence[Channel] | None, gauss: float, colormap: str) -> list[list[Panel]]:
+    """The input's panels, a row for each look at the Sun: another spacecraft's, or the same one's on another day."""
     if channels is None:
-        return [[_panel(image, "input" if len(input) == 1 else f"input {k}", None, gauss, colormap) for k, image in enumerate(input, 1)]]
-    rows: list[list[_Panel]] = []
-    first = sight = None
-    for image, channel in zip(input, channels, strict=False):
-        looked = (spacecraft_name(None, [channel]), channel.time[:7] + channel.time[8:9])
-        first = first or looked
-        if looked != sight:
+        titles = ["input"] if len(input) == 1 else [f"input {k}" for k in range(1, len(input) + 1)]
+        return [[channel_panel(image, title, None, gauss, colormap) for image, title in zip(input, titles, strict=True)]]
+    rows: list[list[Panel]] = []
+    for k, (image, channel) in enumerate(zip(input, channels, strict=False)):
+        if k == 0 or not _one_look(channel, channels[k - 1]):
             rows.append([])
-        sight = looked
-        rows[-1].append(_panel(image, caption(channel), channel, gauss, colormap, elsewhere=looked != first))
+        rows[-1].append(channel_panel(image, caption(channel), channel, gauss, colormap, elsewhere=not _one_look(channel, channels[0])))
     return rows
+
+
+def _one_look(channel: Channel, other: Channel) -> bool:
+    """Whether two channels were seen by one spacecraft within a day."""
+    if spacecraft_name(None, [channel]) != spacecraft_name(None, [other]):
+        return False
+    try:
+        apart = datetime.fromisoformat(channel.time) - datetime.fromisoformat(other.time)
+    except (TypeError, ValueError):               # no time, or one with and one without a zone
+        return channel.time == other.time
+    return abs(apart) < timedelta(days=1)
 
 
 def sample_sheet(path: str | os.PathLike, input: Any, real: Any, generated: Any, channels: Sequence[Channel] | None = None, *,
@@ -211,16 +100,16 @@ def sample_sheet(path: str | os.PathLike, input: Any, real: Any, generated: Any,
         channel = target_channels[k] if target_channels else None
         number = "" if len(generated) == 1 else f" {caption(channel).splitlines()[0]}" if channel else f" {k + 1}"
         if real is None:
-            outputs = [_panel(image, f"generated{number}", channel, gauss, colormap)]
+            outputs = [channel_panel(image, f"generated{number}", channel, gauss, colormap)]
         else:
             truth = np.asarray(real[k], dtype=np.float32)
-            shown = _panel(truth, f"real{number}", channel, gauss, colormap)
-            outputs = [shown, replace(shown, image=image, title=f"generated{number}"), _difference(image, truth, shown)]
+            shown = channel_panel(truth, f"real{number}", channel, gauss, colormap)
+            outputs = [shown, replace(shown, image=image, title=f"generated{number}"), difference_panel(image, truth, shown)]
         rows.append(outputs)
     if sum(map(len, rows)) <= 4:
         rows = [[panel for row in rows for panel in row]]
     line = ",  ".join(part for part in (title, place(header, channels)) if part)
-    _save(_figure(rows, View.of_header(header), line, north_up=header is not None or channels is not None), path)
+    _save(rows_of_panels(rows, View.of_header(header), line, north_up=header is not None or channels is not None), path)
 
 
 def sample_images(folder: str | os.PathLike, iteration: int, real: Any, generated: Any, *, display_scale: float = 1.0,
@@ -262,14 +151,14 @@ def sample_images(folder: str | os.PathLike, iteration: int, real: Any, generate
     return paths
 
 
-def _product_rows(magnetogram: Any, euv: Any, channels: Sequence[Channel] | None, truth: Any, room: int) -> list[list[_Panel]]:
+def _product_rows(magnetogram: Any, euv: Any, channels: Sequence[Channel] | None, truth: Any, room: int) -> list[list[Panel]]:
     """The observer's own EUV images, the generated magnetogram, and the true one where known; one row if `room` panels hold them."""
-    images: list[_Panel] = []
+    images: list[Panel] = []
     if euv is not None:
         cube = np.asarray(euv, dtype=np.float32)
         images = _input_rows(cube.reshape(-1, *cube.shape[-2:]), channels, MAGNETOGRAM_RANGE["gray"], "gray")[0]
     gauss = MAGNETOGRAM_RANGE["gray"]
-    fields = [_Panel(np.asarray(image, dtype=np.float32).squeeze(), title, "gray", (-gauss, gauss), unit="G")
+    fields = [Panel(np.asarray(image, dtype=np.float32).squeeze(), title, "gray", (-gauss, gauss), unit="G")
               for image, title in ((magnetogram, "generated magnetogram"), (truth, "true magnetogram")) if image is not None]
     return [images, fields] if len(images) + len(fields) > room else [images + fields]
 
@@ -292,7 +181,7 @@ def preview(path: str | os.PathLike, magnetogram: Any, header: fits.Header | Non
         What each input channel is.
     """
     rows = _product_rows(magnetogram, euv, channels, truth, room=4)
-    _save(_figure(rows, View.of_header(header), place(header, channels), north_up=True, numbered=True), path)
+    _save(rows_of_panels(rows, View.of_header(header), place(header, channels), north_up=True, numbered=True), path)
 
 
 def story(path: str | os.PathLike, magnetogram: Any, header: fits.Header, *, euv: Any = None,
@@ -318,11 +207,8 @@ def story(path: str | os.PathLike, magnetogram: Any, header: fits.Header, *, euv
         raise UserError(f"{path}: the story needs HGLN_OBS, HGLT_OBS, DSUN_OBS, DATE-OBS and helioprojective axes in the header; "
                         "draw a preview instead")
     rows = _product_rows(magnetogram, euv, channels, truth, room=3)
-    figure = _figure(rows, view, place(header, channels), north_up=True, numbered=True, blank=1)
-    width, height = figure.get_size_inches()
-    side = 0.88 * SIDE
-    left = LEFT + len(rows[-1]) * (SIDE + APART) + 0.2
-    axes = figure.add_axes((left / width, BELOW / height, side / width, side / height), projection="polar")
+    figure = rows_of_panels(rows, view, place(header, channels), north_up=True, numbered=True, blank=1)
+    axes = polar_axes(figure, len(rows[-1]))
     _show_orbits(axes, view, spacecraft_name(header, channels), datetime.fromisoformat(str(header["DATE-OBS"])), spacecraft or {})
     _save(figure, path)
 
