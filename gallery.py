@@ -183,11 +183,11 @@ def _generated(folder: Path) -> str:
 
 
 def _products(files: Iterable[Path]) -> Iterable[tuple[Path, list[Path]]]:
-    """Each product with the pictures that lie beside it: `<name>.png`, `<name>_preview.png`, `<name>_story.png`."""
+    """Each product with the pictures that lie beside it: `<name>.png`, `<name>.preview.png`, `<name>_story.png`."""
     groups: dict[str, list[Path]] = defaultdict(list)
     for path in files:
         if path.is_file():
-            groups[re.sub(r"_(preview|story)$", "", stem_of(path))].append(path)
+            groups[re.sub(r"[._](preview|story)$", "", stem_of(path))].append(path)
     for stem, members in groups.items():
         products = [path for path in members if stem_of(path) == stem]
         data = [path for path in products if path.suffix.lower() not in SHOWN] or products[:1]

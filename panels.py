@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Panel", "channel_panel", "difference_panel", "rows_of_panels", "polar_axes", "GRID_COLOUR"]
 
-GRID_COLOUR = {"G": "#ffb000"}                                # white lines are lost among white polarities
+GRID_COLOUR = "#ffb000"                                       # on grey: white lines are lost among white polarities
 EUV_GAMMA = 0.3                                               # between SunPy's own stretches of AIA and EUVI
 SIDE, APART, LEFT, RIGHT, BELOW, ABOVE, HEAD = 2.7, 0.76, 0.68, 0.68, 0.45, 0.45, 0.32     # inches, around the panels
 LINE, CHARACTERS_PER_INCH = 0.19, 11.5                        # of the title
@@ -48,7 +48,7 @@ class Panel:
 
 
 def channel_panel(image: np.ndarray, title: str, channel: Channel | None, gauss: float, colormap: str, elsewhere: bool = False) -> Panel:
-    """A channel as it is shown: gauss in grey, a passband in its own colours, anything else in grey between its extremes."""
+    """A channel as it is shown: gauss in grey, a passband in its own colours, anything else in grey over nearly all its values."""
     if channel is not None and channel.is_magnetogram:
         return Panel(image, title, colormap, (-gauss, gauss), unit="G", elsewhere=elsewhere)
     finite = image[np.isfinite(image)]
@@ -58,7 +58,7 @@ def channel_panel(image: np.ndarray, title: str, channel: Channel | None, gauss:
         upper = max(float(np.percentile(disk, 99.7)), 1.0) if disk.size else 1.0
         name = ("sdoaia" if passband[1] == "AIA" else "euvi") + passband[2]
         return Panel(image, title, name, (0.0, upper), EUV_GAMMA, "disk median = 100", elsewhere)
-    lower, upper = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    lower, upper = map(float, np.percentile(finite, (0.5, 99.5))) if finite.size else (0.0, 1.0)
     return Panel(image, title, limits=(lower, upper if upper > lower else lower + 1))
 
 
@@ -84,7 +84,7 @@ def _show(figure: Figure, axes: Axes, panel: Panel, view: View | None, *, north_
         reach = 1.06 * view.radius
         axes.set(xlim=(-reach, reach), ylim=(-reach, reach), facecolor="black")
         axes.plot(*limb(view.radius), color="white", linewidth=0.6)
-        colour = GRID_COLOUR.get(panel.unit, "white")
+        colour = GRID_COLOUR if panel.gamma == 1 else "white"
         if not panel.elsewhere:
             axes.plot(*graticule(view), color=colour, linewidth=0.4, alpha=0.6)
         if numbered:
@@ -136,7 +136,7 @@ def rows_of_panels(rows: Sequence[Sequence[Panel]], view: View | None, title: st
         for c, panel in enumerate(row):
             left, bottom = LEFT + c * (SIDE + APART), height - head - (r + 1) * (ABOVE + SIDE)
             axes = figure.add_axes((left / width, bottom / height, SIDE / width, SIDE / height))
-            _show(figure, axes, panel, view, north_up=north_up, numbered=numbered and panel.unit == "G")
+            _show(figure, axes, panel, view, north_up=north_up, numbered=numbered and panel.gamma == 1)
             _scale_axes(axes, view, leftmost=c == 0, lowest=r == len(rows) - 1 or c >= len(rows[r + 1]) + blank)
     return figure
 

@@ -151,20 +151,26 @@ def sample_images(folder: str | os.PathLike, iteration: int, real: Any, generate
     return paths
 
 
-def _product_rows(magnetogram: Any, euv: Any, channels: Sequence[Channel] | None, truth: Any, room: int) -> list[list[Panel]]:
+def _product_rows(magnetogram: Any, header: fits.Header | None, euv: Any, channels: Sequence[Channel] | None, truth: Any,
+                  unit: str | None, room: int) -> list[list[Panel]]:
     """The observer's own EUV images, the generated magnetogram, and the true one where known; one row if `room` panels hold them."""
     images: list[Panel] = []
     if euv is not None:
         cube = np.asarray(euv, dtype=np.float32)
         images = _input_rows(cube.reshape(-1, *cube.shape[-2:]), channels, MAGNETOGRAM_RANGE["gray"], "gray")[0]
-    gauss = MAGNETOGRAM_RANGE["gray"]
-    fields = [Panel(np.asarray(image, dtype=np.float32).squeeze(), title, "gray", (-gauss, gauss), unit="G")
-              for image, title in ((magnetogram, "generated magnetogram"), (truth, "true magnetogram")) if image is not None]
+    unit = str((header or {}).get("BUNIT", "G")).strip() if unit is None else unit
+    fields = []
+    for image, title in ((magnetogram, "generated magnetogram"), (truth, "true magnetogram")):
+        if image is not None:
+            field = np.asarray(image, dtype=np.float32).squeeze()
+            finite = np.abs(field[np.isfinite(field)])
+            limit = MAGNETOGRAM_RANGE["gray"] if unit == "G" else float(np.percentile(finite, 99)) if finite.any() else 1.0
+            fields.append(Panel(field, title, "gray", (-limit, limit), unit=unit))
     return [images, fields] if len(images) + len(fields) > room else [images + fields]
 
 
 def preview(path: str | os.PathLike, magnetogram: Any, header: fits.Header | None, *, euv: Any = None,
-            channels: Sequence[Channel] | None = None, truth: Any = None) -> None:
+            channels: Sequence[Channel] | None = None, truth: Any = None, unit: str | None = None) -> None:
     """Draw the picture that lies beside a product: the EUV input, the generated magnetogram, and the true one where known.
 
     Parameters
@@ -179,19 +185,22 @@ def preview(path: str | os.PathLike, magnetogram: Any, header: fits.Header | Non
         The input in data units. Only the observer's own images are shown, not a reference from another day.
     channels : sequence of Channel, optional
         What each input channel is.
+    unit : str, optional
+        Of the magnetograms; by default the header's BUNIT, else G. In gauss they are shown at +-100 G, in any other unit
+        over nearly all their values.
     """
-    rows = _product_rows(magnetogram, euv, channels, truth, room=4)
+    rows = _product_rows(magnetogram, header, euv, channels, truth, unit, room=4)
     _save(rows_of_panels(rows, View.of_header(header), place(header, channels), north_up=True, numbered=True), path)
 
 
 def story(path: str | os.PathLike, magnetogram: Any, header: fits.Header, *, euv: Any = None,
-          channels: Sequence[Channel] | None = None, truth: Any = None,
+          channels: Sequence[Channel] | None = None, truth: Any = None, unit: str | None = None,
           spacecraft: Mapping[str, tuple[float, float]] | None = None) -> None:
     """Draw the preview's images and, beside them, where the spacecraft stood around the Sun.
 
     Parameters
     ----------
-    path, magnetogram, header, euv, channels, truth
+    path, magnetogram, header, euv, channels, truth, unit
         As in `preview`; the header must give the observer's place.
     spacecraft : mapping of str to (float, float), optional
         Stonyhurst longitude (degrees) and distance (au) of other spacecraft, by name. STEREO spacecraft that are not named
@@ -206,7 +215,7 @@ def story(path: str | os.PathLike, magnetogram: Any, header: fits.Header, *, euv
     if view is None or not header.get("DATE-OBS"):
         raise UserError(f"{path}: the story needs HGLN_OBS, HGLT_OBS, DSUN_OBS, DATE-OBS and helioprojective axes in the header; "
                         "draw a preview instead")
-    rows = _product_rows(magnetogram, euv, channels, truth, room=3)
+    rows = _product_rows(magnetogram, header, euv, channels, truth, unit, room=3)
     figure = rows_of_panels(rows, view, place(header, channels), north_up=True, numbered=True, blank=1)
     axes = polar_axes(figure, len(rows[-1]))
     _show_orbits(axes, view, spacecraft_name(header, channels), datetime.fromisoformat(str(header["DATE-OBS"])), spacecraft or {})
@@ -222,7 +231,7 @@ def _show_orbits(axes: PolarAxes, view: View, observer: str, time: datetime, kno
     computed = {name: (there.longitude, there.distance) for name in ("STEREO-A", "STEREO-B") if name not in places
                 and not (name == "STEREO-B" and time.year > 2014) for there in [observer_at(name, time)]}
     axes.set_theta_zero_location("S")
-    axes.bar(np.radians(view.longitude), 1.0, width=np.pi, color=GRID_COLOUR["G"], alpha=0.18, linewidth=0)
+    axes.bar(np.radians(view.longitude), 1.0, width=np.pi, color=GRID_COLOUR, alpha=0.18, linewidth=0)
     axes.plot(0, 0, "o", color="#f5b800", markersize=14)
     for name, (longitude, distance) in {**places, **computed}.items():
         angle = np.radians(longitude)

@@ -106,6 +106,19 @@ def test_each_product_stands_once_with_its_preview(run_folder):
     assert page.count('<img src="Image/Test/1000/sun_20110215_AI.png"') == 1
 
 
+@pytest.mark.parametrize(("product", "picture"), [("a_AI.fits.gz", "a_AI.png"), ("a_AI.npy", "a_AI.jpg"), ("a_AI.tif", "a_AI.png"),
+                                                  ("a_AI.png", "a_AI.preview.png"), ("a_AI.fits", "a_AI_story.png"), ("a_AI.png", None)])
+def test_the_picture_beside_a_product_is_found_whatever_their_formats(tmp_path, product, picture):
+    test = tmp_path / "Image" / "Test" / "100"
+    test.mkdir(parents=True)
+    for name in filter(None, (product, picture)):
+        (test / name).touch()
+    page = gallery(tmp_path).read_text()
+    assert page.count("<figcaption>") == 1
+    assert f">{product}</a></figcaption>" in page
+    assert f'<img src="Image/Test/100/{picture or product}"' in page
+
+
 def test_a_checkpoint_with_thousands_of_products_lists_five_hundred(tmp_path):
     test = tmp_path / "Image" / "Test" / "100"
     test.mkdir(parents=True)

@@ -366,6 +366,17 @@ def test_a_preview_needs_nothing_but_the_magnetogram(drawn, tmp_path):
     assert list(panels(drawn[0])) == ["generated magnetogram"]
 
 
+@pytest.mark.parametrize(("bunit", "unit", "shown"), [(None, None, "G"), ("G", None, "G"), ("G", "", ""), (None, "", "")])
+def test_only_gauss_are_shown_as_gauss(drawn, tmp_path, bunit, unit, shown):
+    header = make_header()
+    if bunit:
+        header["BUNIT"] = bunit
+    preview(tmp_path / "preview.png", make_magnetogram() / 1500, header, unit=unit)
+    image = panels(drawn[0])["generated magnetogram"].images[0]
+    assert image.colorbar.ax.get_ylabel() == shown
+    assert image.get_clim()[1] == (100 if shown else pytest.approx(np.percentile(np.abs(make_magnetogram() / 1500), 99)))
+
+
 def test_the_story_shows_truth_and_where_the_spacecraft_stood(drawn, tmp_path):
     story(tmp_path / "story.png", make_magnetogram(), make_header(), euv=make_euv(1), channels=EUVI[2:], truth=make_magnetogram(),
           spacecraft={"STEREO-A": (87.6, 0.957)})
