@@ -23,7 +23,7 @@ from preparation import prepare_group, stem_of_group
 from products import product_header, write_product
 from solar import has_observer
 from utils import UserError, stem_of
-from visuals import preview
+from visuals import preview, sample_sheet
 
 __all__ = ["Source", "model_ready_sources", "raw_sources", "find_sources", "SourceDataset", "Loaded", "Unreadable", "Output"]
 
@@ -226,7 +226,9 @@ class Output:
             in_gauss = self.save_scale != 1 or (self.scaling.lower, self.scaling.upper) != ((-1.0,), (1.0,))
             header = product_header(header, channels, bunit="G" if in_gauss else "", **self.provenance)
             write_product(path, values, header)
+            if self.image_mode is not None:
+                preview(self.preview_path(loaded.source), values, header, euv=loaded.image.data, channels=channels)
         else:
             write_image(path, values, header)
-        if self.image_mode is not None:
-            preview(self.preview_path(loaded.source), values, header, euv=loaded.image.data, channels=channels)
+            if self.image_mode is not None:
+                sample_sheet(self.preview_path(loaded.source), loaded.image.data, None, values, channels, header=header)

@@ -60,7 +60,7 @@ def find_data(opt, folder: RunFolder) -> TrainingData:
         raise UserError("--val_during_train needs --input_dir_val and --target_dir_val, or --val_fraction")
     data = find_training_data(
         opt.input_dir_train, opt.target_dir_train, input_format=opt.data_format_input, target_format=opt.data_format_target,
-        input_ch=opt.input_ch, target_ch=opt.target_ch, multiple=2 ** opt.n_downsample, data_size=opt.data_size,
+        input_ch=opt.input_ch, target_ch=opt.target_ch, n_downsample=opt.n_downsample, n_D=opt.n_D, data_size=opt.data_size,
         flags=lambda side, described: scaling_flags(opt, side, described),
         validation_dirs=(opt.input_dir_val, opt.target_dir_val) if opt.input_dir_val and opt.target_dir_val else None,
         val_fraction=opt.val_fraction)

@@ -51,14 +51,14 @@ class TrainingData:
 
 
 def find_training_data(input_dir: str, target_dir: str, *, input_format: str, target_format: str, input_ch: int, target_ch: int,
-                       multiple: int, data_size: int | None, flags: Callable[[str, bool], dict],
+                       n_downsample: int, n_D: int, data_size: int | None, flags: Callable[[str, bool], dict],
                        validation_dirs: tuple[str, str] | None = None, val_fraction: float | None = None) -> TrainingData:
     """List, pair and describe the images of a training run.
 
     Parameters
     ----------
-    multiple : int
-        The side must be divisible by this (2**n_downsample).
+    n_downsample, n_D : int
+        Depth of the generator and scales of the discriminator: the side must be divisible and large enough for them.
     flags : callable
         `flags(side, described)` gives the keyword arguments for `scaling.resolve_scaling`; described: the data have cards.
     validation_dirs : (inputs, targets), optional
@@ -78,12 +78,21 @@ def find_training_data(input_dir: str, target_dir: str, *, input_format: str, ta
         raise UserError(f"{pairs[0][0]} is {size} pixels wide, its target {pairs[0][1]} {target.data.shape[-1]}; make them equal")
     if data_size is not None and data_size != size:
         raise UserError(f"{pairs[0][0]} is {size} pixels wide, --data_size says {data_size}; leave --data_size out to take the images' own")
-    if size % multiple:
-        raise UserError(f"images of {size} pixels cannot be halved that often: --n_downsample must be at most "
-                        f"{(size & -size).bit_length() - 1} for this size, or the images padded to a multiple of {multiple}")
+    _refuse_unfit(size, n_downsample, n_D)
     input_scaling, target_scaling = (resolve_scaling(image, side=side, **flags(side, image.channels is not None))
                                      for side, image in (("input", input), ("target", target)))
     return TrainingData(pairs, validation, size, input_scaling, target_scaling, input.channels, target.channels)
+
+
+def _refuse_unfit(size: int, n_downsample: int, n_D: int) -> None:
+    """The generator halves the side `n_downsample` times, down to 2 pixels at least; a discriminator needs 24 at its last scale."""
+    multiple, least = 2 ** n_downsample, 24 * 2 ** (n_D - 1)
+    if size % multiple:
+        raise UserError(f"images of {size} pixels cannot be halved that often: --n_downsample must be at most "
+                        f"{(size & -size).bit_length() - 1} for this size, or the images padded to a multiple of {multiple}")
+    if size < max(least, 2 * multiple):
+        raise UserError(f"images of {size} pixels are too small: {n_D} discriminator scales (--n_D) need {least} pixels, "
+                        f"{n_downsample} halvings (--n_downsample) {2 * multiple}")
 
 
 def hold_out(pairs: Sequence[tuple[Path, Path]], fraction: float) -> tuple[list, list]:
