@@ -22,8 +22,8 @@ SYNODIC_PERIOD_DAYS = 27.2753
 MEGAMETRES_PER_DEGREE = 12.1424      # on the solar surface
 RSUN_CENTIMETRES = 6.957e10
 HALE_SIGN_NORTH = -1                 # the leading polarity of the northern hemisphere in solar cycle 24
-ANTI_HALE_FRACTION = 0.04            # Li & Ulrich (2012) find a few per cent
-DIFFUSION = 250.0                    # supergranular random walk, km^2/s
+ANTI_HALE_FRACTION = 0.03            # Wang & Sheeley (1989): a few per cent
+DIFFUSION = 150.0                    # random walk of magnetic flux in active regions, km^2/s
 LIFETIME_BLOCKS = 4                  # regions older than this many rotations are forgotten
 ELEMENT_DEGREES = 0.12               # standard deviation of an element: a megametre and a half
 ELEMENT_FLUX = 4e19                  # Mx, of active regions
@@ -79,9 +79,9 @@ class Regions:
 
 
 def rotation_rate(latitude: np.ndarray | float) -> np.ndarray:
-    """Sidereal rotation of magnetic features, degrees a day (Snodgrass 1983, as in SunPy's differential rotation)."""
+    """Sidereal rotation of magnetic features, degrees a day (Howard, Harvey & Forgach 1990, SunPy's default)."""
     sine2 = np.sin(np.radians(latitude)) ** 2
-    return np.degrees(1e-6 * 86400) * (2.851 - 0.343 * sine2 - 0.474 * sine2 ** 2)
+    return np.degrees(1e-6 * 86400) * (2.894 - 0.428 * sine2 - 0.370 * sine2 ** 2)
 
 
 def active_regions(seed: int, day: float) -> Regions:
@@ -100,22 +100,22 @@ def _regions_of_rotation(seed: int, block: int) -> Regions:
     belt = of_sun.uniform(13, 21)
     nests = of_sun.uniform(0, 360, (2, 2))                            # two active longitudes a hemisphere
     random = np.random.default_rng([seed, 2, block + 1_000_000])
-    count = random.poisson(34 * activity)
-    flux = 6e20 * (1 - random.random(count) * (1 - 80 ** -0.75)) ** (-1 / 0.75)      # a power law up to 5e22 Mx
+    count = random.poisson(24 * activity)
+    flux = 1.2e21 * (1 - random.random(count) * (1 - 40 ** -0.75)) ** (-1 / 0.75)     # a power law up to 5e22 Mx
     hemisphere = random.choice([-1, 1], count)
-    latitude = hemisphere * np.clip(random.normal(belt, 5.5, count), 4, 38)
+    latitude = hemisphere * np.clip(random.normal(belt, 5, count), 5, 38)
     nested = random.random(count) < 0.2
     longitude = np.where(nested, nests[(hemisphere + 1) // 2, random.integers(0, 2, count)] + random.normal(0, 12, count),
                          random.uniform(0, 360, count)) % 360
     size = (flux / 1e22) ** 0.35
-    anti_hale = random.random(count) < ANTI_HALE_FRACTION / size ** 0.5
+    anti_hale = random.random(count) < ANTI_HALE_FRACTION
     return Regions(
         birth=(block + random.random(count)) * SYNODIC_PERIOD_DAYS,
         longitude=longitude, latitude=latitude, flux=flux,
         tilt=32.1 * np.sin(np.radians(np.abs(latitude))) + random.normal(0, 10, count) / size,      # Joy's law, Stenflo & Kosovichev (2012)
         leading_sign=HALE_SIGN_NORTH * hemisphere * np.where(anti_hale, -1, 1),
         rise=random.uniform(1.0, 2.0, count) * size,
-        decay=random.uniform(18, 36, count) * size ** 1.2,
+        decay=random.uniform(25, 50, count) * size ** 1.2,
         separation=random.uniform(5.5, 7.5, count) * size,
         seed=random.integers(0, 2 ** 31, count))
 
