@@ -248,7 +248,7 @@ def in_parallel(function: Callable[[Any], Any], items: list, n_workers: int, *, 
     blocks = iter([items[k:k + block] for k in range(0, len(items), block)])
     context = multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
     if context.get_start_method() == "forkserver":
-        context.set_forkserver_preload(["preparation"])   # imported once, not once a worker
+        context.set_forkserver_preload(["preparation", "sunpy.map"])      # imported once, not once a worker
     pool = ProcessPoolExecutor(n_workers, context, _ignore_interrupts)
     running: set[Future] = set()
     try:

@@ -279,7 +279,8 @@ def prepare_parser() -> argparse.ArgumentParser:
     parser = command_parser("pix2pixCC_Prepare.py", "Raw AIA, HMI and EUVI FITS, as downloaded, to model-ready cubes. What is already "
                             "there, made of the same files under the same flags, is not made again: repeat a stopped command to go on.")
     parser.usage = "%(prog)s {train,farside} [flags]"
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,farside}")
+    parser.formatter_class = argparse.HelpFormatter
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,farside}", prog="pix2pixCC_Prepare.py")
     train = commands.add_parser("train", help="pairs of AIA images and HMI magnetograms, to train and to test",
                                 description="Pair AIA images with HMI magnetograms: Train/Input, Train/Target, Test/Input, Test/Target.",
                                 usage="pix2pixCC_Prepare.py train [flags]", formatter_class=Help, allow_abbrev=False)
@@ -289,8 +290,8 @@ def prepare_parser() -> argparse.ArgumentParser:
     _prepare_flags(train, "AIA passbands in channel order, any number", ["304", "193", "171"], tolerance=10.0)
     _prepare_flags(farside, "EUVI passbands in channel order", ["304", "195", "171"], tolerance=20.0)
     add = train.add_argument_group("test set").add_argument
-    add("--test_months", nargs="+", default=[], metavar="MONTH", help="months to test on: 9 10 (of every year), or 2014-09")
-    add("--test_dates", nargs="+", default=[], metavar="DATE", help="days to test on: 2011-03-05, or 2011-03-01:2011-03-31")
+    add("--test_months", nargs="+", default=[], metavar="MONTH", help="months to test on: 9 10 (of every year), or 2014-09 (default: none)")
+    add("--test_dates", nargs="+", default=[], metavar="DATE", help="days to test on: 2011-03-05, or 2011-03-01:2011-03-31 (default: none)")
     add("--test_gap", type=POSITIVE, default=1.0,
         help="drop training pairs within this many days of a test time (13.6: no active region is shared), also by way of references")
     add("--allow_overlap", action="store_true", help="keep them all")
@@ -302,7 +303,7 @@ def _prepare_flags(parser: argparse.ArgumentParser, channels: str, passbands: li
     add("--raw", nargs="+", required=True, metavar="DIR", help="folders of raw files, in any nesting")
     add("--out", required=True, metavar="DIR", help="where to write, such as datasets/NAME")
     add = parser.add_argument_group("what a cube holds").add_argument
-    add("--channels", nargs="+", default=passbands, metavar="PASSBAND", help=channels)
+    add("--channels", nargs="+", default=passbands, metavar="PASSBAND", help=f"{channels} (default: {' '.join(passbands)})")
     add("--frontside_reference", action="store_true",
         help="add the AIA images and the magnetogram of when the same longitudes last faced Earth (27.2753 days before, in training)")
     add("--size", type=COUNT, default=1024, help="pixels on a side")
@@ -315,7 +316,8 @@ def _prepare_flags(parser: argparse.ArgumentParser, channels: str, passbands: li
     add("--max_missing", type=_share, default=0.01, help="greatest share of missing pixels on the disk")
     add("--strict", action="store_true", help="stop at the first bad file instead of skipping it")
     add = parser.add_argument_group("work").add_argument
-    add("--n_workers", type=COUNT, default=min(8, os.cpu_count() or 1), help="processes")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    add("--n_workers", type=COUNT, default=min(8, cores), help="processes")
     add("--shard", default=None, metavar="I/N", help="do only part I of N (1/N to N/N), for job arrays")
     add("--dry_run", action="store_true", help="index the headers, say what would be written, and stop")
 

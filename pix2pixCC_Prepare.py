@@ -9,6 +9,11 @@ lack a passband in `missing.csv`. Repeat a stopped command to go on; `--shard 3/
 """
 from __future__ import annotations
 
+from options import prepare_parser
+
+if __name__ == "__main__":
+    prepare_parser().parse_args()           # --help and mistyped flags are answered before SunPy is loaded
+
 import argparse
 import csv
 import re
@@ -25,9 +30,17 @@ from tqdm import tqdm
 
 from archive import FOREIGN, Record, in_parallel, index_archive, save_index
 from holdout import TestDays, check_earlier_training, split_pairs, times_in
-from options import prepare_parser
-from pairing import (MAGNETOGRAM, SPACECRAFT, Missing, describe_missing, farside_channels, farside_groups, frontside_names, frontside_pairs,
-                     tracks_of)
+from pairing import (
+    MAGNETOGRAM,
+    SPACECRAFT,
+    Missing,
+    describe_missing,
+    farside_channels,
+    farside_groups,
+    frontside_names,
+    frontside_pairs,
+    tracks_of,
+)
 from preparation import Job, Outcome, Settings, make_cubes
 from utils import UserError, atomic_path, run_command
 
@@ -93,7 +106,7 @@ def main(argv: list[str] | None = None) -> int | None:
         else:
             plan = plan_farside(records, out, passbands, opt.frontside_reference, settings, timing)
         tally.missing += plan.missing
-        off_group = images_off_group(plan)
+        off_group = images_off_group(plan, len(passbands) + is_training)
         tally.skipped |= off_group
         if opt.strict:
             refuse(off_group)
@@ -211,12 +224,13 @@ def bad_headers(records: list[Record], names: set[str]) -> dict[str, str]:
     return {record.path: record.problem for record in records if record.problem and (not record.name or record.name in names)}
 
 
-def images_off_group(plan: Plan) -> dict[str, str]:
-    """Images beside which a time is incomplete, because they lie too far off it."""
+def images_off_group(plan: Plan, n_images: int) -> dict[str, str]:
+    """Images for want of which a time, with at least half of its `n_images` there, is incomplete, because they lie too far off it."""
     used = {record.path for job in plan.jobs for group in job.groups for choice in group.choices for record in choice.candidates}
+    lacking = Counter((one.observer, one.time) for one in plan.missing if not one.is_reference)
     return {one.nearest.path: f"a time off the group: {one.why}" for one in plan.missing
-            if one.nearest is not None and not one.is_reference and one.nearest.path not in used
-            and one.minutes_off < 1440}
+            if one.nearest is not None and not one.is_reference and one.nearest.path not in used and one.minutes_off < 1440
+            and 2 * lacking[one.observer, one.time] <= n_images}
 
 
 def duplicates(records: list[Record], names: set[str], tally: Tally) -> dict[str, str]:

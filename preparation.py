@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -70,13 +70,14 @@ class Prepared:
 
     @property
     def time(self) -> datetime:
-        return datetime.fromisoformat(self.header["DATE-AVG"])
+        """The mean time of the EUV images, as the product calls itself by."""
+        return datetime.fromisoformat(self.header["DATE-OBS"])
 
 
 def stem_of_group(group: Group, sources: Sequence[Record]) -> str:
     """`stereo_b_20110305_120403`: the observer and the mean time of the EUV images of now."""
     now = [source.when for choice, source in zip(group.choices, sources, strict=True) if not choice.is_reference]
-    return f"{OBSERVER_NAMES[group.observer]}_{mean_time(now):%Y%m%d_%H%M%S}"
+    return f"{OBSERVER_NAMES[group.observer]}_{mean_time(now) + timedelta(seconds=0.5):%Y%m%d_%H%M%S}"      # the nearest second
 
 
 def _known_problem(record: Record, settings: Settings) -> str:

@@ -12,7 +12,7 @@ from astropy.io import fits
 import archive
 from archive import FOREIGN, Record, index_archive, load_index, save_index
 from holdout import TestDays, near_test, split_pairs
-from pairing import (MAGNETOGRAM, Track, describe_missing, farside_channels, farside_groups, frontside_pairs, tracks_of)
+from pairing import MAGNETOGRAM, Track, describe_missing, farside_channels, farside_groups, frontside_pairs, tracks_of
 from utils import UserError
 
 START = datetime(2011, 3, 5, 12)
@@ -262,9 +262,10 @@ def test_the_channels_of_a_model_tell_what_a_farside_input_needs():
     now = ["STEREO/EUVI 304", "STEREO/EUVI 195", "STEREO/EUVI 171"]
     assert farside_channels(aia) == now
     assert farside_channels([*aia, *aia, MAGNETOGRAM]) == [*now, *aia, MAGNETOGRAM]
-    assert farside_channels(["STEREO/EUVI-B 304", "STEREO/EUVI-B 195", "SDO/AIA 304", MAGNETOGRAM]) == [*now[:2], "SDO/AIA 304", MAGNETOGRAM]
+    of_a_farside_cube = ["STEREO/EUVI-B 304", "STEREO/EUVI-B 195", "SDO/AIA 304", MAGNETOGRAM]
+    assert farside_channels(of_a_farside_cube) == [*now[:2], "SDO/AIA 304", MAGNETOGRAM]
     assert farside_channels(["SDO/AIA 171"]) == ["STEREO/EUVI 171"]
-    with pytest.raises(UserError, match="SDO/AIA 131.*EUVI has no such passband"):
+    with pytest.raises(UserError, match=r"SDO/AIA 131.*EUVI has no such passband"):
         farside_channels(["SDO/AIA 131"])
 
 
