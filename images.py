@@ -5,6 +5,7 @@ it, and nothing is ever unpickled. Scaling, pairs and datasets are in `pipeline.
 """
 from __future__ import annotations
 
+import io
 import logging
 import math
 import os
@@ -194,16 +195,17 @@ def _read_fits(path: Path, file_bytes: int, check_shape: _Checked) -> _Raw:
 
 def _read_npy(path: Path, file_bytes: int, check_shape: _Checked) -> _Raw:
     """A plain array; mapping it first checks its shape against the file without reading or allocating."""
+    with open(path, "rb") as file:
+        beginning = file.read(6)
+    if beginning.startswith(b"PK"):
+        raise UserError(f"{path} is an archive (.npz or PyTorch), not one array; save the array with numpy.save")
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
-        if "pickle" in str(error) or "Python objects" in str(error):
+        if beginning.startswith((b"\x80", b"\x93NUMPY")) and ("pickle" in str(error) or "Python objects" in str(error)):
             raise UserError(f"{path} holds pickled Python objects, which are never loaded; "
                             "save it again as a plain array of numbers (numpy.save)") from error
-        raise
-    if not isinstance(mapped, np.ndarray):
-        mapped.close()
-        raise UserError(f"{path} is an archive (.npz or PyTorch), not one array; save the array with numpy.save")
+        raise ValueError("it holds no plain array" if "pickle" in str(error) else str(error)) from error
     check_shape(mapped.shape)
     del mapped
     return np.load(path, allow_pickle=False), None
@@ -244,7 +246,8 @@ def _decode_with_pillow(path: Path, pages: int) -> list[np.ndarray]:
 
 def _read_picture(path: Path, file_bytes: int, check_shape: _Checked) -> _Raw:
     """PNG or JPEG. Pillow would cut 16-bit colour down to 8 bits; torchvision does not."""
-    with PillowImage.open(path, formats=("PNG", "JPEG")) as picture:
+    # From memory, where a chunk that declares 4 GB reads no further than the file goes.
+    with PillowImage.open(io.BytesIO(path.read_bytes()), formats=("PNG", "JPEG")) as picture:
         mode = {"1": "L", "P": "RGB"}.get(picture.mode, picture.mode)
         bands = PillowImage.getmodebands(mode)
         check_shape((picture.height, picture.width) if bands == 1 else (picture.height, picture.width, bands))
