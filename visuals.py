@@ -243,7 +243,8 @@ def _show_orbits(axes: PolarAxes, view: View, observer: str, time: datetime, kno
         axes.annotate(name, (angle, distance), (0, 6 if above else -6), textcoords="offset points", color=colour, fontsize=8,
                       ha=aside, va="bottom" if above else "top")
     axes.set(ylim=(0, 1.35), yticks=[0.5, 1.0], yticklabels=["0.5", "1 au"])
-    axes.set_rlabel_position(22.5)
+    taken = np.array([longitude for longitude, _ in {**places, **computed}.values()])
+    axes.set_rlabel_position(max(np.arange(22.5, 360, 45), key=lambda angle: np.abs((angle - taken + 180) % 360 - 180).min()))
     axes.set_thetagrids(range(0, 360, 45), [signed(longitude) for longitude in (0, 45, 90, 135, 180, -135, -90, -45)])
     axes.tick_params(labelsize=7, pad=0)
     axes.grid(linewidth=0.4, alpha=0.6)

@@ -392,6 +392,17 @@ def test_the_story_shows_truth_and_where_the_spacecraft_stood(drawn, tmp_path):
     assert all(line.get_fillstyle() == "full" for line in orbits.lines)
 
 
+@pytest.mark.parametrize(("year", "longitude"), [(2008, 28.0), (2009, -47.0), (2011, -94.8), (2012, 130.0), (2014, -160.0), (2023, 1.2)])
+def test_names_can_be_read_wherever_the_spacecraft_stand(drawn, tmp_path, year, longitude):
+    header = make_header()
+    header.update({"DATE-OBS": f"{year}-09-01T00:00:00", "HGLN_OBS": longitude, "OBSRVTRY": "STEREO_B" if longitude < 0 else "STEREO_A"})
+    story(tmp_path / "story.png", make_magnetogram(), header)
+    placed = words(drawn[0])
+    for k, (text, box) in enumerate(placed):
+        for other, beside in placed[k + 1:]:
+            assert not box.overlaps(beside), (text, other)
+
+
 def test_a_spacecraft_that_nobody_named_is_placed_by_its_orbit_and_drawn_hollow(drawn, tmp_path):
     story(tmp_path / "story.png", make_magnetogram(), make_header())
     orbits = drawn[0].axes[-1]
