@@ -6,9 +6,10 @@ Inputs are model-ready files, or raw EUVI FITS that are calibrated, registered a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -23,7 +24,7 @@ from preparation import prepare_group, stem_of_group
 from products import product_header, write_product
 from solar import has_observer
 from utils import UserError, stem_of
-from visuals import preview, sample_sheet
+from visuals import preview, sample_sheet, story
 
 __all__ = ["Source", "model_ready_sources", "raw_sources", "find_sources", "SourceDataset", "Loaded", "Unreadable", "Output"]
 
@@ -197,6 +198,10 @@ class Output:
         Format of the preview beside each; None for no preview.
     provenance : dict
         `model`, `checkpoint`, `checkpoint_sha256`, `iteration`, for the header of a product.
+    story : bool
+        Previews also show where the spacecraft stood.
+    truths : dict of str to path
+        The true images where known, by the input's name, for the previews.
     """
 
     folder: Path
@@ -205,6 +210,8 @@ class Output:
     save_scale: float
     image_mode: str | None
     provenance: dict
+    story: bool = False
+    truths: dict[str, Path] = field(default_factory=dict)
 
     def path(self, source: Source) -> Path:
         return self.folder / f"{source.name}_AI.{self.data_format}"
@@ -215,6 +222,11 @@ class Output:
     def is_finished(self, source: Source) -> bool:
         return self.path(source).is_file() and (self.image_mode is None or self.preview_path(source).is_file())
 
+    def _truth(self, source: Source) -> np.ndarray | None:
+        """The true image of a source's name, if there is one."""
+        path = self.truths.get(source.name)
+        return None if path is None else read_image(path, 1, side="target").data
+
     def write(self, loaded: Loaded, generated: Tensor) -> None:
         """Write one image, `(K, H, W)` scaled to -1..1, and its preview.
 
@@ -224,10 +236,13 @@ class Output:
         path, header, channels = self.path(loaded.source), loaded.image.header, loaded.image.channels
         if self.data_format in FITS_FORMATS and header is not None and len(values) == 1 and has_observer(header):
             in_gauss = self.save_scale != 1 or (self.scaling.lower, self.scaling.upper) != ((-1.0,), (1.0,))
-            header = product_header(header, channels, bunit="G" if in_gauss else "", **self.provenance)
+            unit = "G" if in_gauss else ""
+            header = product_header(header, channels, bunit=unit, **self.provenance)
             write_product(path, values, header)
             if self.image_mode is not None:
-                preview(self.preview_path(loaded.source), values, header, euv=loaded.image.data, channels=channels)
+                draw = story if self.story else preview
+                draw(self.preview_path(loaded.source), values, header, euv=loaded.image.data, channels=channels, unit=unit,
+                     truth=self._truth(loaded.source))
         else:
             write_image(path, values, header)
             if self.image_mode is not None:

@@ -195,6 +195,8 @@ def test_parser() -> argparse.ArgumentParser:
     add("--average", action="store_true", help="use the moving average of the weights (--ema in training)")
     add("--tolerance", type=POSITIVE, default=30.0, help="minutes within which raw files of several passbands belong together")
     add("--overwrite", action="store_true", help="generate again what is already there")
+    add("--target_dir_test", default=None, help="folder of true images of the same names, where known, to show in the previews")
+    add("--story", action="store_true", help="previews also show where the spacecraft stood")
     add("--no_preview", action="store_true", help="write no preview picture beside each output")
     add("--compile", action="store_true", help="compile the generator with torch.compile")
     add("--verify", metavar="FILE", nargs="+", default=None,

@@ -22,13 +22,14 @@ from tqdm import tqdm
 from checkpoints import BackgroundWriter, RunFolder, load_weights
 from cubes import Channel
 from devices import Ranks, half_precision, join_ranks, relaunch_on, seed_everything
+from gallery import gallery
 from generation import Loaded, Output, Source, SourceDataset, Unreadable, find_sources
-from images import Image
+from images import Image, list_images
 from networks import Generator
 from provenance import verify_product
 from runs import as_built, contradicted_scaling, scaling_flags
 from scaling import Scaling, resolve_scaling
-from utils import UserError, file_sha256, read_json, run_command
+from utils import UserError, file_sha256, read_json, run_command, stem_of
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -58,6 +59,8 @@ def main(argv: list[str] | None = None) -> int:
                               trans_conv=opt.trans_conv).to(ranks.device).eval()
         if opt.compile:
             generator.compile()
+        truths = {} if opt.target_dir_test is None else {
+            stem_of(path): path for path in list_images(opt.target_dir_test, opt.data_format_target, side="target")}
         problems: dict[str, str] = {}
         for iteration in iterations:
             weights = folder.weights(iteration, network)
@@ -65,13 +68,15 @@ def main(argv: list[str] | None = None) -> int:
             output = Output(folder.generated / str(iteration), opt.data_format_target, target_scaling, opt.save_scale,
                             None if opt.no_preview else opt.image_mode,
                             {"model": opt.model, "checkpoint": str(weights), "checkpoint_sha256": file_sha256(weights),
-                             "iteration": iteration})
+                             "iteration": iteration}, opt.story, truths)
             keep = opt.iteration == "-1" and not opt.overwrite
             todo = [source for source in sources[ranks.rank::ranks.size] if not (keep and output.is_finished(source))]
             problems |= generate(generator, todo, input_scaling, output, ranks, batch_size=opt.batch_size, n_workers=opt.n_workers,
                                  half=half_precision(ranks.device) if opt.data_type == 16 else None, title=f"iteration {iteration}")
         ranks.barrier()
         failed = ranks.most(len(problems))
+        if ranks.is_first:
+            gallery(folder.path)
     for where, problem in problems.items():
         print(f"skipped {where}: {problem}", file=sys.stderr)
     ranks.say(f"done: {folder.generated}")
