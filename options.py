@@ -8,15 +8,17 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from typing import Any
 from datetime import datetime
 
-__all__ = ["train_parser", "test_parser", "evaluate_parser", "prepare_parser", "sun_parser", "command_parser", "parse", "boolean", "MODEL_FLAGS"]
+__all__ = ["train_parser", "test_parser", "prepare_parser", "evaluate_parser", "sun_parser", "command_parser", "parse", "boolean",
+           "MODEL_FLAGS"]
 
 FORMATS = ("tif", "tiff", "png", "jpg", "jpeg", "npy", "fits", "fts", "fit")
 IMAGE_MODES = ("png", "jpg", "jpeg", "tif", "tiff")
 
 # What `--model pix2pixHD` changes; everything else is Pix2PixCC's default.
-PIX2PIXHD = {
+PIX2PIXHD: dict[str, Any] = {
     "dataset_name": "AIA_to_HMI", "data_format_input": "fits", "data_format_target": "fits", "input_ch": 3,
     "logscale_input": [True], "saturation_lower_limit_input": [1.0], "saturation_upper_limit_input": [200.0],
     "saturation_lower_limit_target": [-3000.0], "saturation_upper_limit_target": [3000.0],

@@ -112,7 +112,8 @@ def time_in_name(name: str) -> datetime | None:
     """The time written in a file's name (`aia_20110305_120403`, `2011-03-05T12:04`), or None."""
     for match in _TIME.finditer(name):
         with contextlib.suppress(ValueError):
-            return datetime(*(int(part or 0) for part in match.groups()))
+            year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
+            return datetime(year, month, day, hour, minute, second)
     return None
 
 
