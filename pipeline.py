@@ -50,29 +50,40 @@ def pair_files(inputs: Sequence[Path], targets: Sequence[Path]) -> list[tuple[Pa
     UserError
         Files without a partner, or several for one; the message lists up to ten names of each.
     """
+    _refuse_namesakes(inputs, "input")
+    _refuse_namesakes(targets, "target")
     partner: dict[Path, Path] = {}
     lone_inputs, lone_targets = list(inputs), list(targets)
     for name_of in (stem_of, _bare_name, _time):
-        input_names = Counter(map(name_of, lone_inputs))
-        by_name = {name_of(path): path for path in lone_targets}
-        target_names = Counter(map(name_of, lone_targets))
-        matched = {path: by_name[name_of(path)] for path in lone_inputs
-                   if name_of(path) and input_names[name_of(path)] == 1 and target_names[name_of(path)] == 1}
-        partner |= matched
-        taken = set(matched.values())
-        lone_inputs = [path for path in lone_inputs if path not in matched]
+        of_input, of_target = _by_name(lone_inputs, name_of), _by_name(lone_targets, name_of)
+        partner |= {path: of_target[name] for name, path in of_input.items() if name in of_target}
+        taken = set(partner.values())
+        lone_inputs = [path for path in lone_inputs if path not in partner]
         lone_targets = [path for path in lone_targets if path not in taken]
     if lone_inputs or lone_targets:
-        raise UserError(_unmatched(lone_inputs, "input", lone_targets, "target") + _unmatched(lone_targets, "target", lone_inputs, "input")
+        raise UserError(_listed(lone_inputs, "input files without a target of their own")
+                        + _listed(lone_targets, "target files without an input of their own")
                         + "Pairs are matched by file name, or by the time in it: rename, add or move files away")
     return [(path, partner[path]) for path in inputs]
 
 
-def _unmatched(paths: Sequence[Path], side: str, others: Sequence[Path], other_side: str) -> str:
-    if not paths:
-        return ""
+def _by_name(paths: Sequence[Path], name_of: Callable[[Path], str]) -> dict[str, Path]:
+    """The paths whose name is not empty and no other's."""
+    names = [name_of(path) for path in paths]
+    count = Counter(names)
+    return {name: path for name, path in zip(names, paths, strict=True) if name and count[name] == 1}
+
+
+def _refuse_namesakes(paths: Sequence[Path], side: str) -> None:
+    count = Counter(map(stem_of, paths))
+    namesakes = [path for path in paths if count[stem_of(path)] > 1]
+    if namesakes:
+        raise UserError(_listed(namesakes, f"{side} files share their name with another") + "Keep one of each name")
+
+
+def _listed(paths: Sequence[Path], what: str) -> str:
     names = ", ".join(path.name for path in paths[:10]) + (", ..." if len(paths) > 10 else "")
-    return f"{len(paths)} {side} files without one {other_side} of their own ({names}). "
+    return f"{len(paths)} {what} ({names}). " if paths else ""
 
 
 class Augmentation:

@@ -15,7 +15,7 @@ from utils import UserError
 
 __all__ = ["Scaling", "resolve_scaling"]
 
-FAR, FAR_SHARE = 3.0, 0.01
+FAR, FAR_SHARE = 3.0, 0.01      # values are far outside -1..1 if more than this share of finite pixels is beyond +-3
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,7 @@ class Scaling:
         pixels become 0 in data units if that lies within the limits, else the lower limit.
         """
         image = image if in_place else image.clone()
-        for k, (lower, upper, log) in enumerate(zip(self.lower, self.upper, self.log, strict=True)):
-            channel = image[..., k, :, :]
+        for channel, lower, upper, log in zip(image.unbind(-3), self.lower, self.upper, self.log, strict=True):
             centre, half = _centre_and_half(lower, upper, log)
             if log:
                 functional.threshold(channel, 0.0, lower, inplace=True).log_()
@@ -58,8 +57,7 @@ class Scaling:
     def unscale(self, image: Tensor, *, in_place: bool = False) -> Tensor:
         """Undo `scale`: float32 (..., C, H, W) from -1..1 to data units."""
         image = image if in_place else image.clone()
-        for k, (lower, upper, log) in enumerate(zip(self.lower, self.upper, self.log, strict=True)):
-            channel = image[..., k, :, :]
+        for channel, lower, upper, log in zip(image.unbind(-3), self.lower, self.upper, self.log, strict=True):
             centre, half = _centre_and_half(lower, upper, log)
             channel.mul_(half).add_(centre)
             if log:
@@ -131,9 +129,9 @@ def _one_a_channel(given: Sequence | None, otherwise: list, flag: str) -> list:
 def _refuse_far_values(image: Image, scaling: Scaling, side: str) -> None:
     unclipped = Scaling(scaling.lower, scaling.upper, scaling.log)
     data = torch.from_numpy(image.data)
-    for k, channel in enumerate(unclipped.scale(data), 1):
-        if (channel.abs() > FAR).float().mean() > FAR_SHARE:
-            finite = data[k - 1][data[k - 1].isfinite()]
-            raise UserError(f"{image.path}: channel {k} runs from {finite.min():g} to {finite.max():g}, far outside its limits "
-                            f"{scaling.lower[k - 1]:g} .. {scaling.upper[k - 1]:g}; set --saturation_lower_limit_{side}, "
+    for k, (channel, values) in enumerate(zip(unclipped.scale(data), data, strict=True), 1):
+        finite = values.isfinite()
+        if (channel[finite].abs() > FAR).float().mean() > FAR_SHARE:
+            raise UserError(f"{image.path}: channel {k} runs from {values[finite].min():g} to {values[finite].max():g}, far outside its "
+                            f"limits {scaling.lower[k - 1]:g} .. {scaling.upper[k - 1]:g}; set --saturation_lower_limit_{side}, "
                             f"--saturation_upper_limit_{side} and --logscale_{side} to what the data are")

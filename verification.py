@@ -129,6 +129,9 @@ def _read_all(requests: Sequence[_Request], *, n_workers: int, remember: str | o
     try:
         for place, finding in tqdm(loader, desc="checking files", unit="file", disable=not progress or not unread):
             found[unread[place]] = finding
+    except RuntimeError as error:      # PyTorch's word for a process that was killed
+        raise UserError(f"a process that checks files died ({str(error).splitlines()[0]}): "
+                        "give it more memory, or check with fewer processes (--n_workers)") from error
     finally:      # an interrupted check goes on where it was
         if remember is not None and unread:
             good = {keys[index]: finding for index, finding in found.items() if "error" not in finding and keys[index]}
@@ -155,7 +158,8 @@ def _recall(remember: str | os.PathLike | None) -> dict[Any, dict[str, Any]]:
 
 
 def _is_finding(value: Any) -> bool:
-    return isinstance(value, dict) and {"size", "dtype", "lowest", "highest", "cards"} <= value.keys()
+    cards = value["cards"] or []
+    return value.keys() == {"size", "dtype", "lowest", "highest", "cards"} and all(Channel(**card) for card in cards)
 
 
 def _error_of(request: _Request, finding: dict[str, Any], size: int) -> str:
