@@ -15,7 +15,6 @@ if __name__ == "__main__":
     prepare_parser().parse_args()           # --help and mistyped flags are answered before SunPy is loaded
 
 import argparse
-import csv
 import re
 import signal
 import sys
@@ -23,12 +22,24 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
-from archive import FOREIGN, Record, in_parallel, index_archive, save_index
+from archive import Record, in_parallel, index_archive
+from bookkeeping import (
+    SHOWN,
+    Tally,
+    bad_headers,
+    duplicates,
+    images_off_group,
+    of_same_time,
+    print_summary,
+    refuse,
+    remember_pixels,
+    write_lists,
+)
 from holdout import TestDays, check_earlier_training, split_pairs, times_in
 from pairing import (
     MAGNETOGRAM,
@@ -39,15 +50,13 @@ from pairing import (
     farside_groups,
     frontside_names,
     frontside_pairs,
-    tracks_of,
 )
-from preparation import Job, Outcome, Settings, make_cubes
-from utils import UserError, atomic_path, run_command
+from preparation import Job, Settings, make_cubes
+from utils import UserError, run_command
 
 INDEX_NAME = "headers.jsonl"
 AIA_PASSBANDS = ("94", "131", "171", "193", "211", "304", "335", "1600", "1700", "4500")
 EUVI_PASSBANDS = ("171", "195", "284", "304")
-SHOWN = 10                         # lines of a list that is in a file as a whole
 
 
 @dataclass
@@ -59,37 +68,13 @@ class Plan:
     note: str
 
 
-@dataclass
-class Tally:
-    """What became of the jobs and the files: `missing` by time, `skipped` by path."""
-
-    written: int = 0
-    present: int = 0
-    incomplete: int = 0
-    missing: list[Missing] = field(default_factory=list)
-    skipped: dict[str, str] = field(default_factory=dict)
-    pixel_problems: dict[str, str] = field(default_factory=dict)
-    used: set[str] = field(default_factory=set)
-
-    def add(self, outcome: Outcome) -> None:
-        self.written += outcome.state == "written"
-        self.present += outcome.state == "present"
-        self.incomplete += outcome.state == "incomplete"
-        self.pixel_problems |= outcome.problems
-        self.used |= set(outcome.sources)
-        if outcome.missing is not None:
-            self.missing.append(outcome.missing)
-
-
 def main(argv: list[str] | None = None) -> int | None:
     opt = prepare_parser().parse_args(argv)
-    part, parts = parse_shard(opt.shard)
-    passbands = checked_passbands(opt.channels, opt.command)
-    timing = {"tolerance": opt.tolerance, "reference_tolerance": opt.reference_tolerance, "cadence": parse_hours(opt.cadence)}
-    settings, out = Settings(opt.size, opt.max_missing), Path(opt.out)
+    shard, passbands, cadence = parse_shard(opt.shard), checked_passbands(opt.channels, opt.command), parse_hours(opt.cadence)
     is_training = opt.command == "train"
     test_days = TestDays.parse(opt.test_months, opt.test_dates) if is_training else None
     names = {*frontside_names(passbands), MAGNETOGRAM} if is_training else farside_names(passbands, opt.frontside_reference)
+    out, settings = Path(opt.out), Settings(opt.size, opt.max_missing)
 
     with terminate_like_interrupt():
         try:
@@ -100,33 +85,34 @@ def main(argv: list[str] | None = None) -> int | None:
         tally = Tally(skipped=bad_headers(records, names))
         if opt.strict:
             refuse(tally.skipped)
+        timing = {"tolerance": opt.tolerance, "reference_tolerance": opt.reference_tolerance, "cadence": cadence}
         if test_days is not None:
             gap = -1.0 if opt.allow_overlap else max(opt.test_gap, (opt.tolerance + opt.reference_tolerance) / 1440)
             plan = plan_training(records, out, passbands, opt.frontside_reference, settings, timing, test_days, gap)
         else:
             plan = plan_farside(records, out, passbands, opt.frontside_reference, settings, timing)
-        tally.missing += plan.missing
-        off_group = images_off_group(plan, len(passbands) + is_training)
-        tally.skipped |= off_group
+        off_group = images_off_group(plan.jobs, plan.missing, len(passbands) + is_training)
         if opt.strict:
             refuse(off_group)
-        jobs = plan.jobs[part - 1::parts]
+        tally.skipped |= off_group
+        tally.missing += plan.missing
+        jobs = plan.jobs[shard[0] - 1::shard[1]]
         print(f"files        {len(records)}, of which {sum(record.name in names and not record.problem for record in records)} can be used")
         print(plan.note)
-        if parts > 1:
-            print(f"shard        {part} of {parts}: {len(jobs)} of {len(plan.jobs)} times")
+        if shard[1] > 1:
+            print(f"shard        {shard[0]} of {shard[1]}: {len(jobs)} of {len(plan.jobs)} times")
         finished = opt.dry_run or work(jobs, opt.n_workers, opt.strict, tally)
         remember_pixels(out / INDEX_NAME, records, tally, settings)
         tally.skipped |= tally.pixel_problems | duplicates(records, names, tally)
-        suffix = f"_{part}of{parts}" if parts > 1 else ""
+        suffix = f"_{shard[0]}of{shard[1]}" if shard[1] > 1 else ""
         write_lists(out, tally, suffix)
-    print_summary(out, tally, suffix)
+        print_summary(out, tally, suffix)
     if not finished:
         left = len(jobs) - tally.written - tally.present - tally.incomplete
         print(f"stopped: {left} of {len(jobs)} times are left; repeat the command to go on", file=sys.stderr)
         return 128 + signal.SIGINT
     if not opt.dry_run:
-        print_next_step(opt, out, 2 * len(passbands) + 1 if opt.frontside_reference else len(passbands))
+        finish(opt, out, tally, is_whole=shard[1] == 1, n_channels=len(passbands) * (1 + opt.frontside_reference) + opt.frontside_reference)
     return 0
 
 
@@ -217,44 +203,6 @@ def nothing_complete(records: list[Record], names: set[str], missing: list[Missi
                       "  Look at --raw and --channels, or widen --tolerance or --reference_tolerance"])
 
 
-# Files that are not used
-
-def bad_headers(records: list[Record], names: set[str]) -> dict[str, str]:
-    """Files that their headers rule out, of the wanted passbands or of none that is known."""
-    return {record.path: record.problem for record in records if record.problem and (not record.name or record.name in names)}
-
-
-def images_off_group(plan: Plan, n_images: int) -> dict[str, str]:
-    """Images for want of which a time, with at least half of its `n_images` there, is incomplete, because they lie too far off it."""
-    used = {record.path for job in plan.jobs for group in job.groups for choice in group.choices for record in choice.candidates}
-    lacking = Counter((one.observer, one.time) for one in plan.missing if not one.is_reference)
-    return {one.nearest.path: f"a time off the group: {one.why}" for one in plan.missing
-            if one.nearest is not None and not one.is_reference and one.nearest.path not in used and one.minutes_off < 1440
-            and 2 * lacking[one.observer, one.time] <= n_images}
-
-
-def duplicates(records: list[Record], names: set[str], tally: Tally) -> dict[str, str]:
-    """Files of an exposure of which another was taken."""
-    return {record.path: f"duplicate of {exposure[0].path}" for name, track in tracks_of(records).items() if name in names
-            for exposure in track.exposures for record in exposure[1:]
-            if record.path not in tally.used and record.path not in tally.pixel_problems}
-
-
-def refuse(skipped: dict[str, str]) -> None:
-    """Stop at what would be skipped (--strict); images of other instruments are no fault."""
-    skipped = {path: reason for path, reason in skipped.items() if reason != FOREIGN}
-    for path, reason in skipped.items():
-        more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
-        raise UserError(f"--strict: {path}: {reason}{more}")
-
-
-def remember_pixels(index_path: Path, records: list[Record], tally: Tally, settings: Settings) -> None:
-    """Note in the index which files' pixels are bad, so that they are not read again."""
-    if tally.pixel_problems:
-        save_index(index_path, [replace(record, pixel_problem=tally.pixel_problems[record.path], max_missing=settings.max_missing)
-                                for record in records if record.path in tally.pixel_problems])
-
-
 # The work
 
 @contextmanager
@@ -283,44 +231,18 @@ def work(jobs: list[Job], n_workers: int, strict: bool, tally: Tally) -> bool:
     return True
 
 
-# What is said at the end
-
-def write_lists(out: Path, tally: Tally, suffix: str) -> None:
-    """Write skipped.csv and missing.csv."""
-    rows: dict[str, list] = {"skipped": [("path", "reason"), *sorted(tally.skipped.items())],
-            "missing": [("time", "observer", "passband", "wanted", "reason"),
-                        *sorted((f"{one.time:%Y-%m-%dT%H:%M:%S}", one.observer, one.name, f"{one.wanted:%Y-%m-%dT%H:%M:%S}", one.why)
-                                for one in tally.missing)]}
-    for name, lines in rows.items():
-        with atomic_path(out / f"{name}{suffix}.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(lines)
-
-
-def print_summary(out: Path, tally: Tally, suffix: str) -> None:
-    """Print what was done, what is missing, and what was skipped and why."""
-    print(f"written      {tally.written}, already there {tally.present}, no good image {tally.incomplete}")
-    if tally.missing:
-        print(f"missing      {len(tally.missing)} images, listed in {out / f'missing{suffix}.csv'}")
-        print("\n".join("  " + line for line in describe_missing(tally.missing, SHOWN)))
-    if tally.skipped:
-        print(f"skipped      {len(tally.skipped)} files, listed in {out / f'skipped{suffix}.csv'}")
-        for kind, count in Counter(kind_of(reason) for reason in tally.skipped.values()).most_common():
-            print(f"  {count:6d}  {kind}")
-
-
-def kind_of(reason: str) -> str:
-    """A reason without its numbers and details."""
-    return re.sub(r"\d[\w.%]*", "…", re.split(r"[:;=(,]| of /", reason)[0]).strip()
-
-
-def print_next_step(opt: argparse.Namespace, out: Path, n_channels: int) -> None:
-    """Say which command takes the cubes further."""
+def finish(opt: argparse.Namespace, out: Path, tally: Tally, *, is_whole: bool, n_channels: int) -> None:
+    """Point out what is there twice, and say which command takes the cubes further."""
+    if is_whole and not tally.cubes:
+        raise UserError(f"no time has a good image of every passband; {out / 'skipped.csv'} says why")
+    for path, other in of_same_time(tally.cubes, opt.tolerance)[:SHOWN if is_whole else 0]:
+        print(f"twice        {path} is of the same time as {other.name} and was made earlier, of other files: remove one of them")
+    formats = f"--data_format_input fits --data_format_target fits --input_ch {n_channels}"
     if opt.command == "train":
-        print(f"next         python pix2pixCC_Train.py --dataset_name {out.name} --data_format_input fits --data_format_target fits "
-              f"--input_ch {n_channels} --input_dir_train {out}/Train/Input --target_dir_train {out}/Train/Target")
+        print(f"next         python pix2pixCC_Train.py --dataset_name {out.name} {formats} "
+              f"--input_dir_train {out}/Train/Input --target_dir_train {out}/Train/Target")
     else:
-        print(f"next         python pix2pixCC_Test.py --dataset_name NAME --data_format_input fits --data_format_target fits "
-              f"--input_ch {n_channels} --input_dir_test {out}")
+        print(f"next         python pix2pixCC_Test.py --dataset_name NAME {formats} --input_dir_test {out}")
 
 
 if __name__ == "__main__":

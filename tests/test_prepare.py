@@ -257,7 +257,8 @@ def test_lost_segments_and_blocks_of_euvi_are_noticed(stereo, tmp_path):
     set_pixels(black, black_blocks)
     with pytest.raises(UserError, match="--strict"):
         prepare("farside", raw, tmp_path / "out", "--strict")
-    assert prepare("farside", raw, tmp_path / "out") == 0
+    with pytest.raises(UserError, match=r"no time has a good image of every passband; .*skipped.csv says why"):
+        prepare("farside", raw, tmp_path / "out")
     assert "NMISSING = 9" in skipped(tmp_path / "out")[lost.name]
     assert "% of the disk is missing, more than 1.0%" in skipped(tmp_path / "out")[black.name]
     assert cubes(tmp_path / "out") == []
@@ -295,6 +296,15 @@ def test_of_a_duplicate_the_better_file_is_taken(two_times, tmp_path):
     assert prepare("train", raw, tmp_path / "out", "--strict") == 0
     assert fits.getheader(tmp_path / "out/Train/Input/sdo_20110305_120004.fits")["FILE3"] == "level15.fits"
     assert skipped(tmp_path / "out") == {plain.name: f"duplicate of {raw / 'level15.fits'}"}
+
+
+def test_a_cube_of_the_same_time_that_other_files_made_before_is_pointed_out(two_times, tmp_path, capsys):
+    raw, out = copy_of(two_times, tmp_path / "raw"), tmp_path / "out"
+    prepare("train", raw, out)
+    assert "twice" not in capsys.readouterr().out
+    set_cards(file_of(raw, "171", "2011-03-05"), **{"DATE-OBS": "2011-03-05T12:01:00"})
+    prepare("train", raw, out)
+    assert "Input/sdo_20110305_120004.fits is of the same time as sdo_20110305_120024.fits" in capsys.readouterr().out
 
 
 def test_nothing_complete_is_an_error_that_says_what_there_is(two_times, tmp_path, capsys):
