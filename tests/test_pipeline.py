@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader
 
 from images import write_image
@@ -200,8 +201,12 @@ class TestPairDataset:
 
     def test_the_message_of_a_worker_is_the_original_one(self, pairs):
         pairs[0][0].write_text("no FITS")
-        with pytest.raises(UserError) as error:
-            next(iter(DataLoader(dataset_of(pairs[:1]), batch_size=1, num_workers=1)))
+        try:
+            dataset_of(pairs)[0]
+        except UserError:
+            handed_on = ExceptionWrapper(where="in DataLoader worker process 0")
+        with pytest.raises(UserError, match=r"(?s)Original Traceback.*not begin with SIMPLE") as error:
+            handed_on.reraise()
         message = str(error_of_worker(error.value))
         assert message == f"{pairs[0][0]} is not a FITS file: it does not begin with SIMPLE; choose another file or format"
         assert str(error_of_worker(UserError(message))) == message
