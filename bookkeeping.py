@@ -126,4 +126,4 @@ def print_summary(out: Path, tally: Tally, suffix: str) -> None:
 
 def kind_of(reason: str) -> str:
     """A reason without its numbers and details."""
-    return re.sub(r"\d[\w.%]*", "…", re.split(r"[:;=(,]| of /", reason)[0]).strip()
+    return re.sub(r"\d[\w.%]*", "…", re.split(r"[:;=(]| of /", reason)[0]).strip()

@@ -1,5 +1,6 @@
 """Raw files become cubes: `pix2pixCC_Prepare.py`, from the folder of downloads to what training and generation read."""
 import csv
+import importlib.resources
 import os
 import shutil
 import signal
@@ -17,7 +18,8 @@ import archive
 import pix2pixCC_Prepare as command
 import preparation
 from cubes import read_channel_cards
-from pairing import MAGNETOGRAM, farside_channels, farside_groups
+from options import prepare_parser
+from pairing import MAGNETOGRAM, REFERENCE_TOLERANCE_MINUTES, TOLERANCE_MINUTES, farside_channels, farside_groups
 from preparation import IncompleteGroup, prepare_group
 from solar import disk_mask
 from synthetic_files import AIA_OFFSET, EUVI_OFFSET, INSTRUMENTS, raw_camera, raw_name, write_aia, write_euvi, write_hmi
@@ -67,6 +69,12 @@ def two_times(tmp_path_factory):
 @pytest.fixture(scope="module")
 def stereo(tmp_path_factory):
     return write_archive(tmp_path_factory.mktemp("stereo"), [NOON], ("STEREO-A", "STEREO-B"))
+
+
+@pytest.fixture(scope="module")
+def twenty_days(tmp_path_factory):
+    days = [NOON + timedelta(days=day) for day in range(20)]
+    return write_archive(tmp_path_factory.mktemp("twenty"), days, passbands=["171"])
 
 
 def prepare(kind, raw, out, *flags, n_workers=1):
@@ -178,6 +186,16 @@ def test_euvi_images_become_one_cube_a_spacecraft_named_by_their_mean_time(stere
         assert header["OBSRVTRY"] == f"STEREO_{letter}"
         assert header["HGLN_OBS"] == pytest.approx(observer.longitude, abs=0.01)
         assert header["DSUN_OBS"] == pytest.approx(observer.distance * 149597870700, rel=1e-5)
+
+
+def test_the_real_euvi_images_of_one_time_become_inputs_of_both_sides(tmp_path):
+    data = importlib.resources.files("reproject.tests") / "data"
+    assert prepare("farside", data, tmp_path, "--channels", "171") == 0
+    assert cubes(tmp_path) == ["stereo_a_20110215_001400.fits", "stereo_b_20110215_001434.fits"]
+    header = fits.getheader(tmp_path / "stereo_b_20110215_001434.fits")
+    assert (header["FILE1"], header["CHAN1"]) == ("secchi_l0_b.fits", "STEREO/EUVI-B 171")
+    assert header["HGLN_OBS"] == pytest.approx(-93.7295, abs=1e-4)
+    assert skipped(tmp_path)["galactic_2d.fits"] == "no AIA, HMI or EUVI image"
 
 
 def test_farside_inputs_take_the_frontside_of_when_that_longitude_faced_earth(tmp_path):
@@ -324,6 +342,13 @@ def test_flags_that_make_no_sense_are_refused_by_name(two_times, tmp_path, flags
     assert not (tmp_path / "out").exists()
 
 
+def test_the_flags_defaults_are_those_of_the_functions():
+    for kind in ("train", "farside"):
+        opt = prepare_parser().parse_args([kind, "--raw", "x", "--out", "y"])
+        assert (opt.tolerance, opt.reference_tolerance) == (TOLERANCE_MINUTES[kind], REFERENCE_TOLERANCE_MINUTES)
+        assert (opt.size, opt.max_missing) == (preparation.Settings().size, preparation.Settings().max_missing)
+
+
 # At scale
 
 def test_what_is_there_is_not_made_again_unless_its_files_or_settings_changed(two_times, tmp_path, capsys, monkeypatch):
@@ -386,13 +411,14 @@ def test_a_dry_run_indexes_and_writes_no_cube(two_times, tmp_path, capsys):
     assert "2 to train, 0 to test" in capsys.readouterr().out
 
 
-def test_an_interruption_leaves_whole_files_and_says_how_to_go_on(two_times, tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_leaves_whole_files_and_says_how_to_go_on(two_times, tmp_path, capsys, monkeypatch, blow):
     real, calls = preparation.write_cube, []
 
     def interrupted(*arguments):
         calls.append(arguments)
         if len(calls) == 4:
-            raise KeyboardInterrupt
+            os.kill(os.getpid(), blow)
         real(*arguments)
     monkeypatch.setattr(preparation, "write_cube", interrupted)
     assert prepare("train", two_times, tmp_path) == 128 + signal.SIGINT
@@ -404,10 +430,9 @@ def test_an_interruption_leaves_whole_files_and_says_how_to_go_on(two_times, tmp
 
 
 @pytest.mark.parametrize(("blow", "n_workers"), [(signal.SIGINT, 2), (signal.SIGKILL, 1)])
-def test_a_killed_run_leaves_no_half_cube_and_goes_on_where_it_stopped(tmp_path, blow, n_workers):
-    raw = write_archive(tmp_path / "raw", [NOON + timedelta(days=day) for day in range(20)], passbands=["171"])
+def test_a_killed_run_leaves_no_half_cube_and_goes_on_where_it_stopped(twenty_days, tmp_path, blow, n_workers):
     out = tmp_path / "out"
-    flags = ["train", "--raw", str(raw), "--out", str(out), "--channels", "171", "--size", "256", "--n_workers"]
+    flags = ["train", "--raw", str(twenty_days), "--out", str(out), "--channels", "171", "--size", "256", "--n_workers"]
     process = subprocess.Popen([sys.executable, str(ROOT / "pix2pixCC_Prepare.py"), *flags, str(n_workers)], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
