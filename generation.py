@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from archive import index_archive
+from archive import Record, index_archive
 from cubes import Channel
 from images import FITS_FORMATS, Image
 from observations import identify, read_header
-from pairing import Group, farside_channels, farside_groups
+from pairing import Group, describe_missing, farside_channels, farside_groups
 from pipeline import Scaling, list_images, pad_to_multiple, read_image, write_image
 from preparation import prepare_group, stem_of_group
 from products import product_header, write_product
@@ -62,12 +62,13 @@ def model_ready_sources(folder: str, data_format: str, channels: int) -> list[So
     return [Source(stem_of(path), str(path), _ReadFile(path, channels)) for path in list_images(folder, data_format)]
 
 
-def raw_sources(folder: str, channels: list[Channel], *, size: int, tolerance: float,
-                n_workers: int = 1) -> tuple[list[Source], list[str]]:
-    """The farside times of a folder of raw EUVI files (and of AIA and HMI files for a frontside reference), in any nesting.
+def raw_sources(records: list[Record], channels: list[Channel], *, size: int, tolerance: float) -> tuple[list[Source], list[str]]:
+    """The farside times of raw EUVI files (and of AIA and HMI files for a frontside reference).
 
     Parameters
     ----------
+    records : list of Record
+        The index of the files.
     channels : list of Channel
         The channels that the model was trained on.
     size : int
@@ -79,18 +80,17 @@ def raw_sources(folder: str, channels: list[Channel], *, size: int, tolerance: f
     -------
     sources : list of Source
     missing : list of str
-        What other times lack, one line each: time and passband.
+        What other times lack (time and passband), and files whose header forbids their use, one line each.
     """
     wanted = farside_channels([channel.name for channel in channels])
-    groups, missing = farside_groups(index_archive([folder], n_workers=n_workers), wanted, tolerance=tolerance)
+    groups, missing = farside_groups(records, wanted, tolerance=tolerance)
     sources = []
     for group in groups:
         records = [choice.candidates[0] for choice in group.choices]
         name = stem_of(records[0].path) if len(records) == 1 else stem_of_group(group, records)
         sources.append(Source(name, f"{group.observer} {group.time:%Y-%m-%dT%H:%M:%S}", _PrepareGroup(group, size)))
-    lines = [f"{lack.observer} {lack.time:%Y-%m-%dT%H:%M:%S} lacks {lack.name}: nearest "
-             + (f"{lack.minutes_off:.0f} min off" if lack.nearest else "nowhere") for lack in missing]
-    return sources, lines
+    bad = [f"skipped {record.path}: {record.problem}" for record in records if record.name and record.problem]
+    return sources, [*describe_missing(missing), *bad]
 
 
 def find_sources(folder: str, data_format: str, channels: int, *, described: list[Channel] | None, size: int | None, tolerance: float,
@@ -109,20 +109,19 @@ def find_sources(folder: str, data_format: str, channels: int, *, described: lis
     if data_format not in FITS_FORMATS or described is None or size is None:
         return model_ready_sources(folder, data_format, channels), []
     try:
-        ready = model_ready_sources(folder, data_format, channels)
+        ready, nothing_ready = model_ready_sources(folder, data_format, channels), None
     except UserError as error:
         ready, nothing_ready = [], error
     if ready and not any(_is_raw(Path(source.where)) for source in ready[:20]):
         return ready, []
-    sources, missing = raw_sources(folder, described, size=size, tolerance=tolerance, n_workers=n_workers)
-    if not sources and not ready:
-        if missing:
-            raise UserError(f"{folder}: no time is complete:\n" + "\n".join(missing[:20]))
-        raise nothing_ready
+    try:
+        records = index_archive([folder], n_workers=n_workers)
+    except UserError:
+        raise nothing_ready or UserError(f"{folder} cannot be read") from None
+    sources, missing = raw_sources(records, described, size=size, tolerance=tolerance)
     if not sources:
         wanted = ", ".join(farside_channels([channel.name for channel in described]))
-        raise UserError(f"{folder}: none of its raw files make up an input of this model, which needs {wanted}"
-                        + "".join(f"\n{line}" for line in missing[:20]))
+        raise UserError("\n".join([f"{folder}: no time has all that this model needs, {wanted}", *missing[:20]]))
     return sources, missing
 
 

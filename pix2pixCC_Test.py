@@ -19,7 +19,8 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from checkpoints import BackgroundWriter, RunFolder, load_weights
+from background import BackgroundWriter
+from checkpoints import RunFolder, load_weights
 from cubes import Channel
 from devices import Ranks, half_precision, join_ranks, relaunch_on, seed_everything
 from gallery import gallery

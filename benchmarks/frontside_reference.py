@@ -1,0 +1,60 @@
+"""Do seven channels beat three? The claim of Jeong et al. (2022), on synthetic Suns whose farside is known.
+
+    python benchmarks/frontside_reference.py [--size 64] [--iterations 3000] [--pairs 150] [--test_suns 20]
+
+The same Suns, model, seed and number of iterations, once with three EUV images of now, once with the frontside reference
+beside them; farside views of unseen Suns. Writes benchmarks/frontside_reference.json and prints a table.
+"""
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+METRICS = ("full_cc", "full_cc_binned", "active_cc_binned", "quiet_cc_binned")
+
+
+def command(name: str, *words: object, cwd: Path) -> None:
+    subprocess.run([sys.executable, str(ROOT / name), *map(str, words)], cwd=cwd, check=True)
+
+
+def scores(cwd: Path, name: str, channels: int, reference: list[str],
+           size: int, iterations: int, pairs: int, suns: int) -> dict[str, float]:
+    """Make the data, train, generate, evaluate: the means of `METRICS` over the unseen farsides."""
+    command("synthetic_sun.py", "--out", f"datasets/{name}", "--pairs", pairs, "--test_suns", suns, "--size", size,
+            "--passbands", 304, 193, 171, *reference, cwd=cwd)
+    epochs = max(2, iterations // pairs)
+    command("pix2pixCC_Train.py", "--dataset_name", name, "--gpu_ids", -1, "--data_format_input", "fits", "--data_format_target", "fits",
+            "--input_dir_train", f"datasets/{name}/Train/Input", "--target_dir_train", f"datasets/{name}/Train/Target",
+            "--input_ch", channels, "--n_gf", 16, "--n_df", 16, "--n_downsample", 3, "--n_residual", 6, "--lr", 5e-4, "--ema", 0.995,
+            "--padding_size", 4, "--n_epochs", epochs, "--epoch_decay", epochs // 2, "--n_iterations", iterations,
+            "--save_freq", iterations, "--display_freq", iterations, cwd=cwd)
+    command("pix2pixCC_Test.py", "--dataset_name", name, "--gpu_ids", -1, "--iteration", iterations, "--average", "--no_preview",
+            "--input_dir_test", f"datasets/{name}/Test/Input", cwd=cwd)
+    generated = f"checkpoints/{name}/Image/Test/{iterations}"
+    command("pix2pixCC_Evaluate.py", "--generated", generated, "--real", f"datasets/{name}/Test/Target", "--no_figures", cwd=cwd)
+    summary = json.loads((cwd / generated / "evaluation" / "summary.json").read_text())
+    return {metric: summary["metrics"][metric]["mean"] for metric in METRICS}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for flag, default in (("--size", 64), ("--iterations", 3000), ("--pairs", 150), ("--test_suns", 20)):
+        parser.add_argument(flag, type=int, default=default)
+    opt = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        settings = (opt.size, opt.iterations, opt.pairs, opt.test_suns)
+        results = {"three": scores(Path(folder), "three", 3, [], *settings),
+                   "seven": scores(Path(folder), "seven", 7, ["--frontside_reference"], *settings)}
+    results |= {"settings": vars(opt), "threads": os.cpu_count()}
+    (ROOT / "benchmarks" / "frontside_reference.json").write_text(json.dumps(results, indent=2) + "\n")
+    print(f"{'':18}{'3 channels':>12}{'7 channels':>12}")
+    for metric in METRICS:
+        print(f"{metric:18}{results['three'][metric]:12.3f}{results['seven'][metric]:12.3f}")
+
+
+if __name__ == "__main__":
+    main()
