@@ -5,7 +5,6 @@ The formats of the archives are in `synthetic_files.py`, the Sun itself in `synt
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import os
 import sys
 import zlib
@@ -17,10 +16,12 @@ import numpy as np
 from tqdm import tqdm
 
 import synthetic_files as files
+from archive import in_parallel
 from cubes import Channel, write_cube
 from solar import SYNODIC_PERIOD_DAYS, disk_mask, reference_time
 from synthetic_images import SyntheticSun
 from synthetic_view import SPACECRAFT, Camera, Observer, observer_at
+from utils import UserError
 
 __all__ = ["write_pairs", "write_raw"]
 
@@ -59,7 +60,7 @@ def write_pairs(out: str | os.PathLike, *, pairs: int = 150, test_suns: int = 30
     jobs += [(Path(out) / "Test", SPACECRAFT[1 + number % 2], first + 500_000 + number, times[pairs + number])
              for number in range(test_suns)]
     write = functools.partial(_write_pair, size=size, passbands=tuple(passbands), frontside_reference=frontside_reference)
-    _in_parallel(write, jobs, n_workers, progress, "pairs")
+    _do_all(write, jobs, n_workers, progress, "pairs")
 
 
 def _write_pair(job: tuple[Path, str, int, datetime], *, size: int, passbands: tuple[str, ...], frontside_reference: bool) -> None:
@@ -113,15 +114,25 @@ def write_raw(out: str | os.PathLike, *, times: Sequence[datetime], spacecraft: 
     Returns
     -------
     list of Path
-        The files, in order of time.
+        The files.
+
+    Raises
+    ------
+    UserError
+        A spacecraft does not take one of the passbands.
     """
+    for name in spacecraft:
+        takes = files.AIA_EXPOSURE if name == "SDO" else files.EUVI_EXPOSURE
+        if missing := [passband for passband in passbands if _passband_of(name, passband) not in takes]:
+            raise UserError(f"--passbands {' '.join(missing)}: {name} takes only {', '.join(takes)}; "
+                            "leave them out, or name other --spacecraft")
     looks = {(name, time) for time in times for name in spacecraft}
     if frontside_reference:
         looks |= {("SDO", time - timedelta(days=SYNODIC_PERIOD_DAYS) if name == "SDO"
                    else reference_time(time, observer_at(name, time).longitude)) for name, time in looks}
     jobs = [(Path(out), name, time, passband) for time, name in sorted((time, name) for name, time in looks)
             for passband in (*passbands, *(["magnetogram"] if name == "SDO" else []))]
-    return _in_parallel(functools.partial(_write_raw_file, seed=seed, size=size), jobs, n_workers, progress, "files")
+    return sorted(_do_all(functools.partial(_write_raw_file, seed=seed, size=size), jobs, n_workers, progress, "files"))
 
 
 @functools.lru_cache(maxsize=2)
@@ -148,11 +159,7 @@ def _write_raw_file(job: tuple[Path, str, datetime, str], *, seed: int, size: in
     return path
 
 
-def _in_parallel(work: Callable, jobs: list, n_workers: int | None, progress: bool, unit: str) -> list:
-    """Do every job, in order, with a progress bar; in this process if one worker is enough."""
+def _do_all(work: Callable, jobs: list, n_workers: int | None, progress: bool, unit: str) -> list:
+    """Do every job, with a progress bar."""
     workers = min(n_workers or len(os.sched_getaffinity(0)), len(jobs))
-    bar = functools.partial(tqdm, total=len(jobs), unit=f" {unit}", disable=not progress, file=sys.stderr)
-    if workers <= 1:
-        return list(bar(map(work, jobs)))
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        return list(bar(pool.imap(work, jobs, chunksize=max(1, min(8, len(jobs) // (4 * workers))))))
+    return list(tqdm(in_parallel(work, jobs, workers), total=len(jobs), unit=f" {unit}", disable=not progress, file=sys.stderr))

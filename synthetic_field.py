@@ -100,8 +100,8 @@ def _regions_of_rotation(seed: int, block: int) -> Regions:
     belt = of_sun.uniform(13, 21)
     nests = of_sun.uniform(0, 360, (2, 2))                            # two active longitudes a hemisphere
     random = np.random.default_rng([seed, 2, block + 1_000_000])
-    count = random.poisson(24 * activity)
-    flux = 1.2e21 * (1 - random.random(count) * (1 - 40 ** -0.75)) ** (-1 / 0.75)     # a power law up to 5e22 Mx
+    count = random.poisson(22 * activity)
+    flux = 2e21 * (1 - random.random(count) * (1 - 20 ** -0.75)) ** (-1 / 0.75)       # a power law up to 4e22 Mx
     hemisphere = random.choice([-1, 1], count)
     latitude = hemisphere * np.clip(random.normal(belt, 5, count), 5, 38)
     nested = random.random(count) < 0.2
@@ -109,15 +109,27 @@ def _regions_of_rotation(seed: int, block: int) -> Regions:
                          random.uniform(0, 360, count)) % 360
     size = (flux / 1e22) ** 0.35
     anti_hale = random.random(count) < ANTI_HALE_FRACTION
-    return Regions(
+    regions = Regions(
         birth=(block + random.random(count)) * SYNODIC_PERIOD_DAYS,
         longitude=longitude, latitude=latitude, flux=flux,
-        tilt=32.1 * np.sin(np.radians(np.abs(latitude))) + random.normal(0, 10, count) / size,      # Joy's law, Stenflo & Kosovichev (2012)
+        tilt=32.1 * np.sin(np.radians(np.abs(latitude))) + random.normal(0, 7, count) / size,      # Joy's law, Stenflo & Kosovichev (2012)
         leading_sign=HALE_SIGN_NORTH * hemisphere * np.where(anti_hale, -1, 1),
         rise=random.uniform(1.0, 2.0, count) * size,
         decay=random.uniform(25, 50, count) * size ** 1.2,
-        separation=random.uniform(5.5, 7.5, count) * size,
+        separation=random.uniform(7, 9, count) * size,
         seed=random.integers(0, 2 ** 31, count))
+    return regions.select(_apart(longitude, latitude, regions.separation))
+
+
+def _apart(longitude: np.ndarray, latitude: np.ndarray, separation: np.ndarray) -> np.ndarray:
+    """Which regions to keep so that none emerges within another, the largest first."""
+    kept: list[int] = []
+    for number in np.argsort(-separation):
+        east = (longitude[number] - longitude[kept] + 180) % 360 - 180
+        room = (separation[number] + separation[kept]) / 2
+        if np.all(np.hypot(east / 1.3, latitude[number] - latitude[kept]) > room):
+            kept.append(int(number))
+    return np.array(kept, dtype=int)
 
 
 @lru_cache(maxsize=512)
@@ -127,14 +139,14 @@ def _fragments(seed: int, flux: float) -> tuple[np.ndarray, ...]:
     The leading polarity is one spot and a few satellites; the following one is scattered plage, three times as wide.
     """
     random = np.random.default_rng([seed, 3])
-    count = int(np.clip(flux / ELEMENT_FLUX / 8, 3, 60))
+    count = int(np.clip(flux / ELEMENT_FLUX / 6, 4, 90))
     in_spot = random.random(count) < 0.72
     offsets = [random.normal(0, 1, (count, 2)) * np.where(in_spot, 0.055, 0.16)[:, None],
                random.normal(0, 1, (count, 2)) * [0.17, 0.15]]
     leading = np.repeat([True, False], count)
     mobility = np.concatenate([np.where(in_spot, 0.55, 1.0), np.ones(count)])      # spots hold together for a while
     walk = random.normal(0, 1, (2 * count, 2)) * mobility[:, None]
-    return leading, np.concatenate(offsets), walk, random.normal(0, 1, (2 * count, 8, 3))
+    return leading, np.concatenate(offsets), walk, random.normal(0, 1, (2 * count, 6, 3))
 
 
 def _fragment_positions(regions: Regions, number: int, day: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -161,8 +173,8 @@ def region_elements(regions: Regions, day: float) -> FluxElements:
     for number in range(len(regions)):
         longitude, latitude, leading = _fragment_positions(regions, number, day)
         marks = _fragments(int(regions.seed[number]), float(regions.flux[number]))[3]
-        latitude_of = latitude[:, None] + 0.4 * marks[..., 1]
-        longitude_of = longitude[:, None] + 0.4 * marks[..., 0] / np.cos(np.radians(latitude_of))
+        latitude_of = latitude[:, None] + 0.5 * marks[..., 1]
+        longitude_of = longitude[:, None] + 0.5 * marks[..., 0] / np.cos(np.radians(latitude_of))
         each = regions.flux[number] * strength[number] / (marks.shape[0] / 2 * marks.shape[1])
         flux = np.where(leading, 1, -1)[:, None] * regions.leading_sign[number] * each * np.ones(marks.shape[:2])
         parts.append((longitude_of.ravel(), latitude_of.ravel(), flux.ravel(), marks[..., 2].ravel()))

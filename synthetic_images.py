@@ -145,7 +145,7 @@ class Recipe:
 
 PASSBANDS = {  # basal network plage core ceiling loops fans  hole halo height corona texture photons
     "304": Recipe(0.35, 1.10, 1.6, 1.2, 25, 0.0, 0.0, 0.25, 0.00, 0.030, 0.10, 0.30, 15),
-    "171": Recipe(0.75, 0.36, 1.5, 0.6, 9., 1.0, 1.3, 0.50, 0.45, 0.055, 0.30, 0.20, 150),
+    "171": Recipe(0.72, 0.40, 1.2, 0.9, 8., 1.2, 1.4, 0.50, 0.45, 0.055, 0.30, 0.22, 150),
     "193": Recipe(0.55, 0.30, 1.9, 1.3, 20, 1.0, 0.4, 0.80, 0.15, 0.075, 0.45, 0.16, 120),
     "211": Recipe(0.40, 0.25, 2.3, 1.9, 25, 1.0, 0.2, 0.85, 0.10, 0.085, 0.55, 0.14, 60),
     "284": Recipe(0.30, 0.22, 2.6, 2.2, 30, 0.8, 0.1, 0.85, 0.10, 0.085, 0.55, 0.14, 30),
@@ -185,7 +185,7 @@ class Surface:
         wide = _smooth(total, 3)
         imbalance = np.abs(net) / np.maximum(_smooth(total, 9), 1e-3)
         hole = 1 / (1 + np.exp(-(imbalance - 0.38) / 0.05)) / (1 + (wide / 25) ** 2)
-        return cls(_smooth(unsigned, 0.5), _smooth(np.maximum(unsigned - 60, 0), 1.2), texture / texture.std(), wide, hole)
+        return cls(_smooth(unsigned, 0.5), _smooth(np.maximum(unsigned - 60, 0), 0.9), texture / texture.std(), wide, hole)
 
     def emission(self, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
         """The light of the low corona and transition region, and that of the extended corona (on a grid of one degree)."""
@@ -229,7 +229,7 @@ def _between(before: np.ndarray, here: np.ndarray, after: np.ndarray, shift: flo
     return (here + shift * (after - here) if shift > 0 else here - shift * (before - here)).astype(np.float32)
 
 
-HEIGHTS = np.array([0.0, 0.015, 0.04, 0.08, 0.14, 0.24, 0.45])       # solar radii: borders of the corona's shells
+HEIGHTS = np.geomspace(0.02, 0.47, 12) - 0.02       # solar radii: borders of the corona's shells
 
 
 def coronal_light(surface: Surface, recipe: Recipe, observer: Observer, time: datetime, camera: Camera) -> np.ndarray:

@@ -308,5 +308,5 @@ def test_flags_that_make_no_sense_are_refused_in_one_line(tmp_path, capsys):
             synthetic_sun.main(["--out", str(tmp_path), *flags])
         assert stop.value.code == 2
         assert message in capsys.readouterr().err
-    with pytest.raises(UserError, match="--passbands 94: with --raw"):
-        synthetic_sun.main(["--out", str(tmp_path), "--raw", "--passbands", "94"])
+    with pytest.raises(UserError, match="--passbands 94: STEREO-A takes only 304, 195, 171, 284"):
+        synthetic_sun.main(["--out", str(tmp_path), "--raw", "--passbands", "171", "94"])
