@@ -1,27 +1,41 @@
-"""A run's folder `checkpoints/<dataset_name>/`: weights, training states, options, the lock, and who writes them.
+"""A run's folder `checkpoints/<dataset_name>/`: its weights, training states and options.
 
-Every file is written beside and renamed, weights before the state that needs them, so a run killed at any moment resumes.
-Nothing is unpickled: files are read with `weights_only=True`.
+Every file is written beside and renamed, so that a run killed at any moment resumes. Nothing is ever unpickled: files are
+read with `weights_only=True`, and no path leads out of the folder. The lock is in `lock.py`, who writes in `recorder.py`.
 """
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pickle
 import re
-import socket
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+import warnings
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from utils import UserError, atomic_path, read_json
+from lock import FolderLock
+from utils import UserError, atomic_path, read_json, write_json
 
-__all__ = ["RunFolder", "BackgroundWriter", "read_weights", "load_weights", "snapshot", "save_tensors"]
+__all__ = ["NETWORKS", "RunFolder", "Best", "read_tensors", "read_weights", "load_weights", "snapshot", "save_tensors"]
+
+NETWORKS = ("G", "D", "G_ema")      # as they stand in the names of weight files
+STATE_KEYS = {"iteration": int, "record": dict, "training": dict, "lr_factor": float}
+
+
+@dataclass(frozen=True)
+class Best:
+    """The checkpoint with the highest validated correlation: iteration, network (G or G_ema) and its score."""
+
+    iteration: int
+    network: str
+    cc_binned: float
 
 
 class RunFolder:
@@ -33,10 +47,15 @@ class RunFolder:
         The data set's name; it must stay inside `root`.
     root : path
         The folder of all runs.
+
+    Raises
+    ------
+    UserError
+        The name, or a link in the folder, leads elsewhere.
     """
 
     def __init__(self, name: str, root: str | os.PathLike = "checkpoints"):
-        if not name or name in (".", "..") or re.search(r"[/\\\0]", name):
+        if not name or name in (".", "..") or re.search(r"[/\\\0]", name) or len(os.fsencode(name)) > 255:
             raise UserError(f"--dataset_name {name!r} must be a plain name: it names one folder under ./{root}/")
         self.path = Path(root) / name
         self.options = self.path / "options.json"
@@ -45,28 +64,39 @@ class RunFolder:
         self.states = self.path / "State"
         self.samples = self.path / "Image" / "Train"
         self.generated = self.path / "Image" / "Test"
-        self.lock_file = self.path / "train.lock"
+        self.board = self.path / "tensorboard"
         self.best_file = self.path / "best.json"
+        self.lock = FolderLock(self.path / "train.lock")
+        inside = Path(root).resolve()
+        for folder in (self.path, self.model, self.states, self.samples, self.generated, self.board):
+            if not (place := _resolved(folder)).is_relative_to(inside):
+                raise UserError(f"{folder} leads to {place}: results stay in {inside}. "
+                                f"To keep them on another disk, make ./{root} itself a link")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder, made if missing, for one training; see `FolderLock.held`."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make {self.path}: {error.strerror}. Choose a place that can be written to") from error
+        with self.lock.held():
+            yield
 
     def weights(self, iteration: int, network: str) -> Path:
-        """`Model/<iteration>_<network>.pt`; network is G, D or G_ema."""
+        """`Model/<iteration>_<network>.pt`; network is one of `NETWORKS`."""
         return self.model / f"{iteration}_{network}.pt"
 
     def iterations(self, network: str = "G") -> list[int]:
         """The iterations whose weights are there, in order."""
-        return self._numbers(self.model, rf"(\d+)_{network}\.pt")
+        return _numbers(self.model, rf"(\d+)_{network}\.pt")
 
     def state(self, iteration: int) -> Path:
         return self.states / f"{iteration}.pt"
 
     def state_iterations(self) -> list[int]:
         """The iterations whose training states are there, in order."""
-        return self._numbers(self.states, r"(\d+)\.pt")
-
-    @staticmethod
-    def _numbers(folder: Path, pattern: str) -> list[int]:
-        names = os.listdir(folder) if folder.is_dir() else []
-        return sorted(int(match[1]) for name in names if (match := re.fullmatch(pattern, name)))
+        return _numbers(self.states, r"(\d+)\.pt")
 
     def choose(self, wanted: str, network: str = "G") -> list[int]:
         """The iterations that `--iteration` means: a number, `best`, or -1 for all.
@@ -83,22 +113,64 @@ class RunFolder:
         if wanted == "-1":
             return there
         if wanted == "best":
-            if not self.best_file.is_file():
+            best = self.best()
+            if best is None:
                 raise UserError(f"--iteration best: {self.path} has no best checkpoint; train with --val_during_train")
-            wanted = str(read_json(self.best_file).get("iteration"))
-        if not wanted.isdigit():
+            wanted = str(best.iteration)
+        if not re.fullmatch(r"[0-9]{1,18}", wanted):
             raise UserError(f"--iteration {wanted}: give a number, 'best', or -1 for all; there are {_listed(there)}")
         if int(wanted) not in there:
             raise UserError(f"--iteration {wanted}: no {self.weights(int(wanted), network)}; there are {_listed(there)}")
         return [int(wanted)]
 
+    def best(self) -> Best | None:
+        """What `best.json` says; None if there is none.
+
+        Raises
+        ------
+        UserError
+            It says something else.
+        """
+        if not self.best_file.is_file():
+            return None
+        iteration, network, score = map(read_json(self.best_file).get, ("iteration", "network", "cc_binned"))
+        if type(iteration) is not int or network not in NETWORKS or not isinstance(score, int | float):
+            raise UserError(f"{self.best_file} names no checkpoint; delete it, and choose one with --iteration")
+        return Best(iteration, network, float(score))
+
+    def set_best(self, best: Best | None) -> None:
+        """Write `best.json`, or remove it."""
+        if best is None:
+            self.best_file.unlink(missing_ok=True)
+        elif best != self._best_or_none():
+            write_json(self.best_file, vars(best))
+
+    def _best_or_none(self) -> Best | None:
+        try:
+            return self.best()
+        except UserError:
+            return None
+
     def read_state(self, iteration: int) -> dict:
         """The training state of `iteration`; `UserError` if it is missing or damaged."""
-        return _load(self.state(iteration))
+        path = self.state(iteration)
+        state = read_tensors(path)
+        wrong = [key for key, kind in STATE_KEYS.items() if not isinstance(state.get(key), kind)]
+        if wrong:
+            raise UserError(f"{path} is no training state of this program: it has no {wrong[0]}; move it away")
+        return state
 
-    def newest_good_state(self) -> tuple[int, dict] | None:
-        """The newest training state that can be read, unreadable ones passed over with a warning; None in a new folder."""
+    def newest_good_state(self, before: int | None = None) -> tuple[int, dict] | None:
+        """The newest training state that can be read, unreadable ones passed over with a warning; None in a new folder.
+
+        Parameters
+        ----------
+        before : int, optional
+            Take none that is later than this.
+        """
         for iteration in reversed(self.state_iterations()):
+            if before is not None and iteration > before:
+                continue
             try:
                 return iteration, self.read_state(iteration)
             except UserError as error:
@@ -108,109 +180,98 @@ class RunFolder:
                             f"--latest_iter {self.iterations()[-1]}")
         return None
 
-    def prune_states(self, keep: int) -> None:
-        """Delete all but the newest `keep` training states (weights in Model/ are never deleted)."""
-        for iteration in self.state_iterations()[:-keep]:
-            self.state(iteration).unlink(missing_ok=True)
+    def prune_states(self, newest: int, keep: int) -> None:
+        """Delete training states, but neither `newest` (just written), nor the `keep` - 1 before it, nor that of the best checkpoint.
+
+        Later ones are of a branch that this run has left by going back; they go now that it has a state of its own. Weights in
+        Model/ are never deleted.
+        """
+        best = self._best_or_none()
+        earlier = [iteration for iteration in self.state_iterations() if iteration <= newest]
+        kept = {*earlier[-keep:], best.iteration if best else newest}
+        for iteration in self.state_iterations():
+            if iteration not in kept:
+                self.state(iteration).unlink(missing_ok=True)
 
     def remove_leftovers(self) -> None:
-        """Delete what a killed process left half-written."""
-        for leftover in self.path.rglob(".part-*"):
-            leftover.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Hold the folder for one training; a lock whose process is gone on this machine is taken over.
-
-        Raises
-        ------
-        UserError
-            Another process holds the folder; the message says which, and how to take over.
-        """
-        owner = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "started": _process_start(os.getpid())})
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            claim = self.path / f".lock-{socket.gethostname()}-{os.getpid()}"
-            claim.write_text(owner)
-            try:
-                while not _link(claim, self.lock_file):
-                    self._break_stale_lock()
-            finally:
-                claim.unlink()
-        except OSError as error:
-            raise UserError(f"cannot write in {self.path}: {error.strerror}. Choose a folder that can be written to") from error
-        try:
-            yield
-        finally:
-            if self._lock_text() == owner:
-                self.lock_file.unlink(missing_ok=True)
-
-    def _lock_text(self) -> str:
-        try:
-            return self.lock_file.read_text()
-        except OSError:
-            return ""
-
-    def _break_stale_lock(self) -> None:
-        """Remove the lock if its process is gone from this machine, else say who holds it."""
-        text = self._lock_text()
-        try:
-            owner = json.loads(text)
-            pid, host, started = owner["pid"], owner["host"], owner["started"]
-        except (ValueError, KeyError, TypeError):
-            pid, host, started = "unknown", "unknown host", None
-        if text and not (host == socket.gethostname() and _process_start(pid) != started):
-            raise UserError(f"{self.path} is being trained by process {pid} on {host}. Wait for it, or use another --dataset_name; "
-                            f"if that process is gone, delete {self.lock_file}")
-        if text == self._lock_text():                      # nobody else has taken over in the meantime
-            self.lock_file.unlink(missing_ok=True)
+        """Delete what a killed process left half-written; beside products only what is a day old, as others may be writing there."""
+        for folder in (self.path, self.model, self.states, self.samples):
+            for leftover in folder.glob(".part-*"):
+                leftover.unlink(missing_ok=True)
+        for leftover in self.generated.glob("*/.part-*"):
+            with contextlib.suppress(OSError):
+                if leftover.lstat().st_mtime < time.time() - 86400:
+                    leftover.unlink()
 
 
-def _link(source: Path, target: Path) -> bool:
-    """Make `target` a hard link of `source` unless it is there already: the one atomic "create if missing with content"."""
+def _resolved(path: Path) -> Path:
     try:
-        os.link(source, target)
-    except FileExistsError:
-        return False
-    return True
+        return path.resolve()
+    except (OSError, RuntimeError) as error:      # links in a circle
+        raise UserError(f"{path} leads nowhere ({error}); remove that link") from error
 
 
-def _process_start(pid: int) -> str | None:
-    """When process `pid` of this machine started (in clock ticks since boot), or None if it is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
-    except (OSError, IndexError):
-        pass
-    try:
-        os.kill(pid, 0)
-        return "unknown"
-    except OSError:
-        return None
+def _numbers(folder: Path, pattern: str) -> list[int]:
+    names = os.listdir(folder) if folder.is_dir() else []
+    return sorted(int(match[1]) for name in names if (match := re.fullmatch(pattern, name, re.ASCII)) and str(int(match[1])) == match[1])
 
 
 def _listed(iterations: list[int]) -> str:
     return ", ".join(map(str, iterations if len(iterations) <= 12 else [*iterations[:4], "...", *iterations[-4:]]))
 
 
-def _load(path: Path) -> dict:
+def read_tensors(path: Path) -> dict:
+    """A dict of tensors and plain values from a file of `torch.save`; nothing in the file is run.
+
+    Raises
+    ------
+    UserError
+        The file is missing, damaged (its checksums are verified, which `torch.load` does not), or holds anything else.
+    """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        if path.exists() and not path.is_file():
+            raise UserError(f"{path} is no file; move it away")
+        _check_archive(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
-    except pickle.UnpicklingError as error:
-        raise UserError(f"{path} holds more than weights (a pickled program?); nothing of it was run. "
-                        "Save a plain state_dict instead") from error
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise UserError(f"cannot read {path}: it is damaged or no PyTorch file ({type(error).__name__})") from error
+    # A damaged file leads the reader to anything from struct.error to MemoryError.
+    except Exception as error:
+        raise UserError(_why_unreadable(path, error)) from error
     if not isinstance(content, dict):
         raise UserError(f"{path} holds no state_dict but a {type(content).__name__}")
     return content
 
 
+def _check_archive(path: Path) -> None:
+    """Refuse an archive (the format since PyTorch 1.6) whose parts have wrong checksums or would expand."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if any(part.compress_type != zipfile.ZIP_STORED for part in archive.infolist()):
+            raise ValueError("compressed")
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"checksum of {damaged}")
+
+
+def _why_unreadable(path: Path, error: Exception) -> str:
+    cause = str(error.__context__ or error)
+    program = re.search(r"GLOBAL ([\w.]+)", cause) if isinstance(error, pickle.UnpicklingError) else None
+    if program:
+        return f"{path} holds more than weights: loading it would run {program[1]}. Nothing of it was run; save a plain state_dict instead"
+    return (f"cannot read {path}: it is damaged, or not what torch.save makes of a state_dict ({type(error).__name__}); "
+            "nothing of it was run. Replace it with a good copy, or move it away")
+
+
 def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
     """A plain `state_dict` from a file, without the `module.` that DataParallel puts before each name."""
-    state = _load(Path(path))
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+    state = read_tensors(Path(path))
+    if not state or not all(isinstance(value, Tensor) and isinstance(name, str) for name, value in state.items()):
         raise UserError(f"{path} is no plain state_dict of tensors")
     return {name.removeprefix("module."): value for name, value in state.items()}
 
@@ -223,18 +284,24 @@ def load_weights(network: nn.Module, path: str | os.PathLike) -> None:
     UserError
         The file is of another model, depth or width; the message names the first difference.
     """
-    state, own = read_weights(path), network.state_dict()
-    lacking, foreign = [name for name in own if name not in state], [name for name in state if name not in own]
-    shapes = [name for name in own if name in state and own[name].shape != state[name].shape]
-    if lacking or foreign or shapes:
-        if shapes:
-            name = shapes[0]
-            why = f"{name} is {tuple(state[name].shape)} there and {tuple(own[name].shape)} here"
-        else:
-            why = f"it lacks {lacking[0]}" if lacking else f"it has {foreign[0]}, which this network lacks"
-        raise UserError(f"{path} is of another network: {why}. Check --model, --input_ch, --target_ch, --n_gf, --n_downsample, "
+    state = read_weights(path)
+    difference = first_difference(network, state)
+    if difference:
+        raise UserError(f"{path} is of another network: {difference}. Check --model, --input_ch, --target_ch, --n_gf, --n_downsample, "
                         "--n_residual, --norm_type and --trans_conv")
     network.load_state_dict(state)
+
+
+def first_difference(network: nn.Module, state: dict) -> str:
+    """The first way in which a `state_dict` does not fit `network`; empty if it fits."""
+    own = network.state_dict()
+    for name, value in own.items():
+        if name in state and state[name].shape != value.shape:
+            return f"{name} is {tuple(state[name].shape)} there and {tuple(value.shape)} here"
+    for name in own:
+        if name not in state:
+            return f"it lacks {name}"
+    return next((f"it has {name}, which this network lacks" for name in state if name not in own), "")
 
 
 def snapshot(state: object) -> object:
@@ -250,46 +317,8 @@ def snapshot(state: object) -> object:
 
 def save_tensors(path: Path, state: object) -> None:
     """`torch.save`, atomically."""
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
         try:
-            torch.save(state, temporary)
-        except RuntimeError as error:                      # torch reports a full disk as a RuntimeError
-            raise OSError(str(error).splitlines()[0]) from error
-
-
-class BackgroundWriter:
-    """Runs jobs one after the other in a thread, so that saving never stalls training.
-
-    An error in a job is raised at the next `submit`, or at the end of the `with` block, which waits for all jobs.
-    """
-
-    def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
-        self._pending: list[Future] = []
-
-    def __enter__(self) -> BackgroundWriter:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True)
-        self._raise_errors()
-
-    def submit(self, job: Callable, *arguments: object, **named: object) -> None:
-        """Queue `job(*arguments, **named)`; waits while more than three jobs stand in line, to bound the memory they hold."""
-        self._raise_errors()
-        while len(self._pending) > 3:
-            self._pending[0].exception()
-            self._raise_errors()
-        self._pending.append(self._pool.submit(job, *arguments, **named))
-
-    def wait(self) -> None:
-        """Return when all jobs are done."""
-        for job in list(self._pending):
-            job.exception()
-        self._raise_errors()
-
-    def _raise_errors(self) -> None:
-        finished = [job for job in self._pending if job.done()]
-        self._pending = [job for job in self._pending if not job.done()]
-        for job in finished:
-            job.result()
+            torch.save(state, file)
+        except RuntimeError as error:      # torch wraps what the disk said
+            raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error).splitlines()[0]) from error

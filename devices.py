@@ -4,22 +4,24 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-import socket
-import subprocess
+import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
+from launching import launch
 from utils import UserError
 
 T = TypeVar("T")
 
-__all__ = ["Ranks", "parse_gpu_ids", "join_ranks", "relaunch_on", "half_precision", "seed_everything", "parameter_count", "prefetched"]
+__all__ = ["Ranks", "parse_gpu_ids", "join_ranks", "relaunch_on", "half_precision", "seed_everything", "parameter_count"]
+
+COLLECTIVE, FIRST = datetime.timedelta(minutes=10), datetime.timedelta(days=1)      # how long the ranks wait for each other
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Ranks:
     device: torch.device
     rank: int = 0
     size: int = 1
+    patient: dist.ProcessGroup | None = None      # waits while the first rank works alone
 
     @property
     def is_first(self) -> bool:
@@ -40,8 +43,8 @@ class Ranks:
             print(*words, flush=True)
 
     def barrier(self) -> None:
-        if self.size > 1:
-            dist.barrier()
+        """Wait for all ranks, for as long as the slowest takes."""
+        self.on_first(lambda: None)
 
     def on_first(self, job: Callable[[], T]) -> T:
         """The result of `job`, which only the first rank runs; its `UserError` ends the other ranks without a second message."""
@@ -53,7 +56,7 @@ class Ranks:
                 outcome[0] = job()
             except UserError as error:
                 outcome[1] = str(error)
-        dist.broadcast_object_list(outcome)
+        dist.broadcast_object_list(outcome, group=self.patient, device=torch.device("cpu"))
         if outcome[1] is not None:
             if self.is_first:
                 raise UserError(outcome[1])
@@ -61,19 +64,24 @@ class Ranks:
         return outcome[0]
 
     def most(self, number: int) -> int:
-        """The largest `number` of all ranks (True is 1)."""
+        """The largest `number` of all ranks (True is 1). Exchanged between the CPUs: a GPU is not waited for."""
         if self.size == 1:
             return int(number)
-        value = torch.tensor(int(number), device=self.device)
+        value = torch.tensor(int(number))
         dist.all_reduce(value, dist.ReduceOp.MAX)
         return int(value.item())
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
         """The mean of `values` over all ranks."""
-        if self.size > 1:
-            dist.all_reduce(values)
-            values = values / self.size
-        return values
+        return self.gathered(values).mean(0)
+
+    def gathered(self, values: torch.Tensor) -> torch.Tensor:
+        """The `values` of each rank, stacked in order."""
+        if self.size == 1:
+            return values[None]
+        everyone = [torch.empty_like(values) for _ in range(self.size)]
+        dist.all_gather(everyone, values)
+        return torch.stack(everyone)
 
 
 def parse_gpu_ids(text: str) -> list[int]:
@@ -88,29 +96,62 @@ def parse_gpu_ids(text: str) -> list[int]:
 
 
 @contextlib.contextmanager
-def join_ranks(gpu_ids: str):
+def join_ranks(gpu_ids: str) -> Iterator[Ranks]:
     """Yield this process's `Ranks`; joins the group that torchrun started, and leaves it at the end.
 
     Raises
     ------
     UserError
-        A GPU number that does not exist. Without any GPU, the CPU is used after one warning.
+        A GPU number that does not exist (without any GPU, the CPU is used after one warning); memory ran out; a
+        loader process was killed; another rank ended.
     """
     wanted = parse_gpu_ids(gpu_ids)
-    size, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_RANK", 0))
+    rank, size, local = (_environment(name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
     device = _device(wanted, local, size)
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    if size == 1:
-        yield Ranks(device)
-        return
-    on_gpu = device.type == "cuda"
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=datetime.timedelta(minutes=10),
-                            device_id=device if on_gpu else None)
     try:
-        yield Ranks(device, dist.get_rank(), size)
+        if size == 1:
+            yield Ranks(device)
+            return
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=COLLECTIVE,
+                                device_id=device if device.type == "cuda" else None)
+        patient = dist.new_group(backend="gloo", timeout=FIRST)
+        yield Ranks(device, rank, size, patient if isinstance(patient, dist.ProcessGroup) else None)
+    except RuntimeError as error:
+        message = _explained(error, rank)
+        if message is None:
+            raise
+        raise UserError(message) from error
     finally:
-        dist.destroy_process_group()
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _environment(name: str, default: int) -> int:
+    """What torchrun says in an environment variable."""
+    text = os.environ.get(name, str(default))
+    if not text.isdigit():
+        raise UserError(f"the environment variable {name}={text} should be a number, as torchrun sets it; unset it")
+    return int(text)
+
+
+_LOST = re.compile(r"connection (closed|reset|refused)|closed by peer|broken pipe|timed out|timeout|socket", re.IGNORECASE)
+_NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
+
+
+def _explained(error: RuntimeError, rank: int) -> str | None:
+    """What the user can do about an error of PyTorch; None if it is none of theirs."""
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError) or _NO_MEMORY.search(text):
+        return (f"memory ran out ({' '.join(text.split())[:160]}). Use a smaller --batch_size, --data_type 16 or "
+                "--checkpoint_activations, or a device with more memory")
+    if "DataLoader worker" in text:
+        return (f"a loader process was killed ({' '.join(text.split())[:160]}): memory or /dev/shm is full. Use fewer --n_workers; "
+                "a training goes on with --resume")
+    if dist.is_initialized() and (isinstance(error, dist.DistError) or _LOST.search(text)):
+        return f"process {rank} lost the others: one of them has ended; its own message says why. Go on with --resume"
+    return None
 
 
 def _device(wanted: list[int], local: int, size: int) -> torch.device:
@@ -138,11 +179,7 @@ def relaunch_on(gpu_ids: str, argv: list[str]) -> int | None:
         return None
     for local in range(len(wanted)):             # a GPU that is not there is refused before anything starts
         _device(wanted, local, len(wanted))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    return subprocess.call([sys.executable, "-m", "torch.distributed.run", f"--nproc_per_node={len(wanted)}",
-                            "--master_addr=127.0.0.1", f"--master_port={port}", *argv])
+    return launch([sys.executable, *argv], len(wanted))
 
 
 def half_precision(device: torch.device) -> torch.dtype:
@@ -169,30 +206,3 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
 
 def parameter_count(network: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
-
-
-def prefetched(batches: Iterable[dict], device: torch.device) -> Iterator[dict]:
-    """The batches with their tensors on `device`; on a GPU the next one is copied while this one is worked on."""
-    if device.type != "cuda":
-        yield from batches
-        return
-    copying, ahead = torch.cuda.Stream(device), None
-    for batch in batches:
-        with torch.cuda.stream(copying):
-            moved = {name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-                     for name, value in batch.items()}
-        if ahead is not None:
-            yield _handed_over(ahead, copying)
-        ahead = moved
-    if ahead is not None:
-        yield _handed_over(ahead, copying)
-
-
-def _handed_over(batch: dict, copying: torch.cuda.Stream) -> dict:
-    """The stream of the computation waits for the copy and keeps its memory until it is done."""
-    here = torch.cuda.current_stream()
-    here.wait_stream(copying)
-    for value in batch.values():
-        if isinstance(value, torch.Tensor):
-            value.record_stream(here)
-    return batch

@@ -4,10 +4,7 @@ Files of the run's folder are in `checkpoints.py`; the flags in `options.py`; th
 """
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import math
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,10 +16,10 @@ from checkpoints import RunFolder
 from cubes import Channel
 from pipeline import list_images, pair_files, read_image
 from scaling import Scaling, resolve_scaling
-from utils import VERSION, UserError, atomic_path, read_json, stem_of, time_in_name
+from utils import VERSION, UserError, read_json, stem_of, time_in_name
 
 __all__ = ["TrainingData", "find_training_data", "hold_out", "scaling_flags", "options_record", "changed_options", "as_built",
-           "contradicted_scaling", "describe", "LossTable"]
+           "contradicted_scaling", "describe"]
 
 # Options that do not change the mathematics of the run; everything else must stay as it was for a resume.
 _FREE = {"gpu_ids", "n_workers", "batch_size", "dataset_name", "input_dir_train", "target_dir_train", "report_freq", "save_freq",
@@ -133,7 +130,7 @@ def changed_options(old: dict, new: dict) -> list[str]:
     if now["epoch_decay"] is not None and before.get("n_epochs", 0) > now["n_epochs"]:
         changes.append(f"--n_epochs: {before['n_epochs']} -> {now['n_epochs']} (it may only grow)")
     for name, flag in (("global_batch", "--batch_size times the number of GPUs"), ("scaling", "the scaling (--saturation_*, --logscale_*)"),
-                       ("data", "the training pairs")):
+                       ("data", "the training pairs"), ("size", "the images' side")):
         if name in old and old[name] != new[name]:
             changes.append(f"{flag}: {_short(old[name])} -> {_short(new[name])}")
     return changes
@@ -203,45 +200,3 @@ def _side_lines(side: str, channels: list[Channel] | None, scaling: Scaling) -> 
         how = (", log10" if log else "") + (", clipped" if scaling.clip else "")
         lines.append(("" if k else side, f"{name}: {lower:g} .. {upper:g} -> -1 .. 1{how}"))
     return lines
-
-
-class LossTable:
-    """The rows of `losses.csv`: one a report, one a validation; written whole, so that the file is never half a table.
-
-    Parameters
-    ----------
-    path : path
-        The file.
-    columns : sequence of str
-        After `iteration`, `epoch` and `lr`.
-    keep_until : int
-        Rows of later iterations, left by a run that was killed, are dropped.
-    """
-
-    def __init__(self, path: Path, columns: Sequence[str], keep_until: int = 0):
-        self.path = path
-        self.columns = ["iteration", "epoch", "lr", *columns]
-        self._rows: list[dict[str, str]] = []
-        if keep_until and path.is_file():
-            with open(path, newline="") as file:
-                self._rows = [row for row in csv.DictReader(file)
-                              if row.get("iteration", "").isdigit() and int(row["iteration"]) <= keep_until]
-            self.columns += [name for name in (self._rows[0] if self._rows else {}) if name not in self.columns]
-
-    def add(self, iteration: int, epoch: float, lr: float, values: dict[str, float]) -> None:
-        """Add values at `iteration`; a second call for the same iteration fills the same row."""
-        if not self._rows or self._rows[-1]["iteration"] != str(iteration):
-            self._rows.append({"iteration": str(iteration), "epoch": f"{epoch:.4f}", "lr": f"{lr:.6g}"})
-        self._rows[-1].update({name: f"{value:.6g}" if math.isfinite(value) else "" for name, value in values.items()})
-
-    def text(self) -> str:
-        stream = io.StringIO()
-        writer = csv.DictWriter(stream, self.columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self._rows)
-        return stream.getvalue()
-
-    @staticmethod
-    def write(path: Path, text: str) -> None:
-        with atomic_path(path) as temporary:
-            temporary.write_text(text)

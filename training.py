@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from losses import AdversarialLoss, CorrelationLoss, FeatureMatchingLoss
 from networks import discriminator_pair
+from utils import UserError
 
 __all__ = ["AdversarialTraining", "learning_rate", "TERMS"]
 
@@ -156,12 +157,31 @@ class AdversarialTraining:
         return state
 
     def load_state_dict(self, state: dict) -> None:
-        self.bare_generator.load_state_dict(state["generator"])
-        self.bare_discriminator.load_state_dict(state["discriminator"])
-        self.optimizer_G.load_state_dict(state["optimizer_G"])
-        self.optimizer_D.load_state_dict(state["optimizer_D"])
-        self.scaler.load_state_dict(state["scaler"])
-        self.sums, self.good_steps = state["sums"].to(self.device, copy=True), state["good_steps"].to(self.device, copy=True)
-        self.steps = state["steps"]
-        if self.average is not None and "average" in state:
-            self.average.load_state_dict(state["average"])
+        """Go on from `state_dict`'s state; the optimizers' own settings stay as they were given.
+
+        Raises
+        ------
+        UserError
+            The state is of other networks.
+        """
+        try:
+            self.bare_generator.load_state_dict(state["generator"])
+            self.bare_discriminator.load_state_dict(state["discriminator"])
+            for optimizer, saved in ((self.optimizer_G, state["optimizer_G"]), (self.optimizer_D, state["optimizer_D"])):
+                settings = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
+                optimizer.load_state_dict(saved)
+                for group, own in zip(optimizer.param_groups, settings, strict=True):
+                    group.update(own)
+                if any(moment.shape not in (parameter.shape, ()) for parameter, moments in optimizer.state.items()
+                       for moment in moments.values()):
+                    raise ValueError("moments of another shape than their weights")
+            if state["scaler"]:
+                self.scaler.load_state_dict(state["scaler"])
+            self.sums, self.good_steps = state["sums"].to(self.device, copy=True), state["good_steps"].to(self.device, copy=True)
+            self.steps = state["steps"]
+            if self.average is not None and "average" in state:
+                self.average.load_state_dict(state["average"])
+        # What PyTorch raises depends on where the difference is.
+        except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"the training state is of other networks ({reason}). Train with the options it was made with") from error

@@ -70,7 +70,8 @@ def test_a_run_leaves_what_the_design_says(trained):
         assert f"Image/Train/{name}" in found
     assert {"options.json", "losses.csv", "losses.png", "index.html", "best.json"} <= set(found)
     assert any("tfevents" in name for name in found) and not any(".part-" in name or name.endswith(".lock") for name in found)
-    assert [name for name in found if name.startswith("State/")] == ["State/12.pt", "State/8.pt"]
+    best = json.loads((trained / "checkpoints/run/best.json").read_text())["iteration"]
+    assert {name for name in found if name.startswith("State/")} == {f"State/{iteration}.pt" for iteration in (8, 12, best)}
 
 
 def test_the_checkpoint_is_a_plain_state_dict_under_the_published_names(trained):

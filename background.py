@@ -1,0 +1,60 @@
+"""Writing in the background: one thread that does jobs in order, so that saving never stalls training."""
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import Queue
+from types import TracebackType
+
+__all__ = ["BackgroundWriter"]
+
+MOST_WAITING = 3      # jobs; each may hold a copy of all weights
+
+
+class BackgroundWriter:
+    """Runs jobs one after the other in a thread; a context manager that ends when all are done.
+
+    After an error no further job is done, so that nothing is written that relies on what could not be. The error is
+    raised by the next `submit` or `wait`, or at the end of the `with` block.
+    """
+
+    def __init__(self) -> None:
+        self._jobs: Queue[tuple[Callable, tuple, dict] | None] = Queue(MOST_WAITING)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> BackgroundWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._jobs.put(None)
+        self._thread.join()
+        if error is None:
+            self._raise_error()
+
+    def submit(self, job: Callable, *arguments: object, **named: object) -> None:
+        """Queue `job(*arguments, **named)`; waits while three stand in line."""
+        self._raise_error()
+        self._jobs.put((job, arguments, named))
+
+    def wait(self) -> None:
+        """Return when all jobs so far are done."""
+        self._jobs.join()
+        self._raise_error()
+
+    def _raise_error(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _work(self) -> None:
+        while (work := self._jobs.get()) is not None:
+            job, arguments, named = work
+            try:
+                if self._error is None:
+                    job(*arguments, **named)
+            except BaseException as error:      # handed to the thread that asked for the job
+                self._error = error
+            finally:
+                del work, job, arguments, named            # a copy of the weights need not wait for the next job
+                self._jobs.task_done()

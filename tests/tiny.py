@@ -1,0 +1,135 @@
+"""Tiny data sets and runs of the commands, in this process or in one that can be killed, for the tests of trust.
+
+A run that is to be killed is forked from a process that has imported everything already (multiprocessing's forkserver), so
+that it begins to train at once. It is the command's own `main`, in a folder and with output files of its own.
+"""
+import contextlib
+import io
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from cubes import Channel, write_cube
+
+ROOT = Path(__file__).resolve().parent.parent
+TIME = "2011-03-05T12:04:03"
+NETWORK = ["--gpu_ids", "-1", "--n_gf", "4", "--n_df", "4", "--n_D", "1", "--n_downsample", "2", "--n_residual", "1"]
+FITS = ["--data_format_input", "fits", "--data_format_target", "fits"]
+DATA = ["--input_dir_train", "data/Input", "--target_dir_train", "data/Target"]
+RUN = ["--dataset_name", "run", *NETWORK, *FITS, *DATA]
+
+
+@dataclass(frozen=True)
+class Result:
+    status: int
+    out: str
+    err: str
+
+
+def write_pairs(folder, count=7, size=32, channels=1):
+    """`data/Input` and `data/Target` in `folder`: cubes that only tests can tell from the Sun."""
+    random = np.random.default_rng(7)
+    euv = [Channel.euv(f"SDO/AIA {passband}", TIME) for passband in ("304", "193", "171")[:channels]]
+    for k in range(count):
+        field = random.normal(0, 100, (1, size, size)).astype(np.float32)
+        images = (100 + np.abs(field)).repeat(channels, 0)
+        write_cube(folder / "data" / "Input" / f"sun_{k}.fits", images, fits.Header(), euv)
+        write_cube(folder / "data" / "Target" / f"sun_{k}.fits", field, fits.Header(), [Channel.magnetogram("SDO/HMI magnetogram", TIME)])
+    return folder
+
+
+def run(command, *argv):
+    """A command's `main` as the shell would run it, in this process: its status and what it wrote."""
+    from importlib import import_module
+
+    from utils import run_command
+
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            run_command(lambda: import_module(f"pix2pixCC_{command}").main([str(word) for word in argv]))
+        except SystemExit as stop:
+            status = stop.code
+    return Result(int(status or 0), out.getvalue(), err.getvalue())
+
+
+def train(*argv):
+    return run("Train", *RUN, "--n_workers", 0, *argv)
+
+
+def start(folder, command, *argv, **environment):
+    """The same in a process of its own, which can be killed. Its output goes to the file `log` in `folder`."""
+    process = _forkserver().Process(target=_work, args=(str(folder), command, [str(word) for word in argv],
+                                                        {name: str(value) for name, value in environment.items()}))
+    process.start()
+    return process
+
+
+def finish(process, seconds=120):
+    """The exit status of a started process; killed if it takes longer."""
+    process.join(seconds)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
+        raise AssertionError(f"still running after {seconds} s")
+    return process.exitcode
+
+
+def start_ranks(folder, count, *argv):
+    """A training on `count` ranks, as torchrun or `--gpu_ids 0,1` would start it."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return [start(folder, "Train", *RUN, *argv, RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=count, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+            for rank in range(count)]
+
+
+def wait_for(condition, seconds=60):
+    """Wait until `condition()` holds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def _forkserver():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["preloaded"])
+    before = os.environ.get("PYTHONPATH", "")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), before])
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        os.environ["PYTHONPATH"] = before
+    return context
+
+
+def _work(folder, command, argv, environment):
+    """In the forked process: become the command, as it is when a shell starts it."""
+    multiprocessing.set_start_method("fork", force=True)
+    os.environ.update(environment)
+    os.chdir(folder)
+    log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    sys.stdout, sys.stderr = open(1, "w", buffering=1, closefd=False), open(2, "w", buffering=1, closefd=False)
+    from importlib import import_module
+
+    from utils import run_command
+    try:
+        run_command(lambda: import_module(f"pix2pixCC_{command}").main(argv))
+    except SystemExit:
+        raise
+    except BaseException:
+        traceback.print_exc()
+        sys.exit(1)
