@@ -162,11 +162,13 @@ def _channel_axis(shape: tuple[int, ...], channels: int, path: Path, side: str) 
 
 
 def _channels_first(raw: np.ndarray, axis: int | None) -> np.ndarray:
-    """Native float32 `(C, H, W)` in memory of its own, in one conversion."""
+    """Native float32 `(C, H, W)` in one conversion; float32 that was read in this order keeps its memory."""
     if raw.dtype.kind not in "biuf":
         raise ValueError(f"its pixels are of type {raw.dtype}, not numbers")
     if axis != 2:
-        return raw.astype(np.float32, order="C").reshape((-1, *raw.shape[-2:]))
+        if raw.dtype == np.dtype(">f4") and raw.flags.c_contiguous and raw.flags.writeable and not raw.dtype.isnative:
+            raw = raw.byteswap(inplace=True).view(np.float32)
+        return raw.astype(np.float32, order="C", copy=not raw.flags.writeable).reshape((-1, *raw.shape[-2:]))
     data = np.empty((raw.shape[2], *raw.shape[:2]), np.float32)
     for row in range(0, raw.shape[0], 16):      # a few rows at a time stay in the cache while they are transposed
         data[:, row:row + 16] = raw[row:row + 16].transpose(2, 0, 1)
