@@ -93,7 +93,8 @@ def load_state(training: AdversarialTraining, state: dict, ranks: Ranks) -> floa
     return state["lr_factor"]
 
 
-def roll_back(folder: RunFolder, training: AdversarialTraining, ranks: Ranks, *, where: str, before: int, allowed: bool) -> tuple[int, float]:
+def roll_back(folder: RunFolder, training: AdversarialTraining, ranks: Ranks, *, where: str, before: int,
+              allowed: bool) -> tuple[int, float]:
     """Return to the last good state with half its learning rate.
 
     Parameters

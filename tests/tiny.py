@@ -65,9 +65,9 @@ def train(*argv):
     return run("Train", *RUN, "--n_workers", 0, *argv)
 
 
-def start(folder, command, *argv, **environment):
+def start(folder, command, *argv, log="log", **environment):
     """The same in a process of its own, which can be killed. Its output goes to the file `log` in `folder`."""
-    process = _forkserver().Process(target=_work, args=(str(folder), command, [str(word) for word in argv],
+    process = _forkserver().Process(target=_work, args=(str(folder), command, [str(word) for word in argv], log,
                                                         {name: str(value) for name, value in environment.items()}))
     process.start()
     return process
@@ -84,13 +84,14 @@ def finish(process, seconds=120):
 
 
 def start_ranks(folder, count, *argv):
-    """A training on `count` ranks, as torchrun or `--gpu_ids 0,1` would start it."""
+    """A training on `count` ranks, as torchrun or `--gpu_ids 0,1` would start it; their output goes to log0, log1, ..."""
     import socket
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    return [start(folder, "Train", *RUN, *argv, RANK=rank, LOCAL_RANK=rank, WORLD_SIZE=count, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    group = {"WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    return [start(folder, "Train", *RUN, "--n_workers", 0, *argv, log=f"log{rank}", RANK=rank, LOCAL_RANK=rank, **group)
             for rank in range(count)]
 
 
@@ -114,15 +115,16 @@ def _forkserver():
     return context
 
 
-def _work(folder, command, argv, environment):
+def _work(folder, command, argv, log, environment):
     """In the forked process: become the command, as it is when a shell starts it."""
     multiprocessing.set_start_method("fork", force=True)
     os.environ.update(environment)
     os.chdir(folder)
-    log = os.open("log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    sys.stdout, sys.stderr = open(1, "w", buffering=1, closefd=False), open(2, "w", buffering=1, closefd=False)
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+        os.dup2(output, stream.fileno())
+        stream.reconfigure(line_buffering=True)
     from importlib import import_module
 
     from utils import run_command
@@ -133,3 +135,41 @@ def _work(folder, command, argv, environment):
     except BaseException:
         traceback.print_exc()
         sys.exit(1)
+
+
+def differences(first, second):
+    """Where two nested states differ, by the names of their parts."""
+    import torch
+
+    if isinstance(first, torch.Tensor):
+        return [] if isinstance(second, torch.Tensor) and first.dtype == second.dtype and torch.equal(first, second) else [""]
+    if isinstance(first, dict):
+        return [f"{key}.{place}" for key in {**first, **second} for place in differences(first.get(key), second.get(key))]
+    if isinstance(first, list | tuple):
+        return [f"{k}.{place}" for k, pair in enumerate(zip(first, second, strict=True)) for place in differences(*pair)]
+    return [] if first == second else [""]
+
+
+def read_state(name, iteration):
+    """A training state without its record of the options."""
+    import torch
+
+    state = torch.load(f"checkpoints/{name}/State/{iteration}.pt", weights_only=True)
+    assert state.pop("record")["options"]["dataset_name"] == name
+    return state
+
+
+def assert_same_run(one, other, iteration=40):
+    """All that two runs leave for `iteration` is the same: bit for bit in what is loaded, byte for byte in what is looked at."""
+    import torch
+
+    assert differences(read_state(one, iteration), read_state(other, iteration)) == []
+    for network in ("G", "D", "G_ema"):
+        weights = [Path(f"checkpoints/{name}/Model/{iteration}_{network}.pt") for name in (one, other)]
+        assert weights[0].is_file() == weights[1].is_file()
+        if weights[0].is_file():
+            assert differences(*(torch.load(path, weights_only=True) for path in weights)) == []
+    assert Path(f"checkpoints/{one}/losses.csv").read_bytes() == Path(f"checkpoints/{other}/losses.csv").read_bytes()
+    pictures = [{path.name: path.read_bytes() for path in Path(f"checkpoints/{name}/Image/Train").glob(f"{iteration}_*")}
+                for name in (one, other)]
+    assert len(pictures[0]) == 3 and pictures[0] == pictures[1]
