@@ -31,7 +31,7 @@ NETWORK_ELEMENTS = 36000             # on the whole sphere
 NETWORK_FLUX = 9e18                  # Mx, mean of an element: about 5 G of unsigned flux
 NETWORK_TURNOVER_DAYS = 1.5          # lifetime of a supergranule
 SUPERGRANULES = 6500
-LOOP_LIGHT = 1 / 250                 # the quiet Sun being about 1
+LOOP_LIGHT = 1 / 140                 # the quiet Sun being about 1
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ class Loops:
     is_fan: np.ndarray
 
 
-def coronal_loops(regions: Regions, day: float, points: int = 24) -> Loops:
+def coronal_loops(regions: Regions, day: float, points: int = 40) -> Loops:
     """Closed loops between the two polarities of each region, and the fans of warm plasma that stand on leading spots.
 
     The emission knows which polarity leads (it is the compact one) but never its sign.
@@ -249,10 +249,10 @@ def coronal_loops(regions: Regions, day: float, points: int = 24) -> Loops:
             continue
         random = np.random.default_rng([int(regions.seed[number]), 5])
         longitude, latitude, leading = _fragment_positions(regions, number, day)
-        count = int(np.clip(18 * regions.flux[number] / 1e22, 4, 40))
+        count = int(np.clip(40 * regions.flux[number] / 1e22, 6, 70))
         foot = random.choice(np.flatnonzero(leading), count)
-        # Of six places in the following polarity, each loop takes the nearest.
-        others = random.choice(np.flatnonzero(~leading), (count, 6))
+        # Of four places in the following polarity, each loop takes the nearest.
+        others = random.choice(np.flatnonzero(~leading), (count, 4))
         spans = np.stack([longitude[others] - longitude[foot, None], latitude[others] - latitude[foot, None]])
         span = spans[:, np.arange(count), np.argmin(np.hypot(*spans), axis=1)]
         is_fan = random.random(count) < 0.4
@@ -264,7 +264,7 @@ def coronal_loops(regions: Regions, day: float, points: int = 24) -> Loops:
         bow = random.normal(0, 0.12, (count, 1)) * np.sin(np.pi * along)
         # Loops come and go within a day; each has its own phase.
         flicker = 0.5 + 0.5 * np.sin(2 * np.pi * (day / random.uniform(0.6, 2.0, count) + random.random(count)))
-        light = LOOP_LIGHT * amplitude ** 0.5 * flicker * random.exponential(1.0, count) * np.hypot(*span) / points / count ** 0.5
+        light = LOOP_LIGHT * amplitude ** 0.5 * flicker * random.exponential(1.0, count) * np.hypot(*span) / points / count ** 0.7
         shape = np.where(is_fan[:, None], np.exp(-2.5 * along), 0.35 + 0.65 * np.abs(2 * along - 1))      # feet are brighter
         parts.append(((longitude[foot][:, None] + span[0][:, None] * along - bow * span[1][:, None]).ravel(),
                       (latitude[foot][:, None] + span[1][:, None] * along + bow * span[0][:, None]).ravel(),

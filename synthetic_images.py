@@ -89,7 +89,8 @@ class SyntheticSun:
         recipe = PASSBANDS[passband]
         # Passbands within an hour share their maps: these turn with the Sun, and change over days.
         surface = self._surface(time.replace(minute=0, second=0, microsecond=0), 2 if camera.size <= 256 else 4)
-        image = coronal_light(surface, recipe, observer, time, camera)
+        grain = self._grain(recipe, observer, time, camera) if camera.size > 256 else 1.0
+        image = coronal_light(surface, recipe, observer, time, camera, grain)
         if recipe.loops or recipe.fans:
             image += self._loop_light(recipe.loops, recipe.fans, observer, time, camera)
         disk = np.hypot(*camera.sky()) < LIMB
@@ -103,6 +104,15 @@ class SyntheticSun:
         regions, quiet = field.region_elements(self._regions(time), _day(time)), field.network(self.seed, _day(time))
         return field.FluxElements(*(np.concatenate([getattr(regions, name), getattr(quiet, name)])
                                     for name in ("longitude", "latitude", "flux", "noise")))
+
+    def _grain(self, recipe: Recipe, observer: Observer, time: datetime, camera: Camera) -> np.ndarray:
+        """Texture finer than the maps of the sphere, a factor for each pixel."""
+        elements = field.network(self.seed, _day(time))
+        west, north, towards, _ = observer_frame(elements.longitude, elements.latitude, 1.0, observer, time)
+        seen = towards > 0
+        image = deposit(*camera.pixels(west[seen], north[seen]), elements.noise[seen], camera.size)
+        image = gaussian_filter(image, np.radians(0.2) * camera.radius, mode="constant", truncate=3)
+        return np.exp(0.6 * recipe.texture * image / image[np.hypot(*camera.sky()) < 0.7].std())
 
     def _loop_light(self, loops: float, fans: float, observer: Observer, time: datetime, camera: Camera) -> np.ndarray:
         """The light of the coronal loops, in a recipe's units."""
@@ -229,34 +239,42 @@ def _between(before: np.ndarray, here: np.ndarray, after: np.ndarray, shift: flo
     return (here + shift * (after - here) if shift > 0 else here - shift * (before - here)).astype(np.float32)
 
 
-HEIGHTS = np.geomspace(0.02, 0.47, 12) - 0.02       # solar radii: borders of the corona's shells
+HEIGHTS = np.array([0.0, 0.015, 0.04, 0.08, 0.14, 0.24, 0.45])       # solar radii: borders of the corona's shells before the disk
+LAYERS = (0.006, 0.02)                                               # and thicknesses of the transition region and low corona
 
 
-def coronal_light(surface: Surface, recipe: Recipe, observer: Observer, time: datetime, camera: Camera) -> np.ndarray:
-    """The light along each line of sight `(size, size)`: through a layer on the surface, and through the shells of the corona above it."""
+def coronal_light(surface: Surface, recipe: Recipe, observer: Observer, time: datetime, camera: Camera,
+                  grain: np.ndarray | float = 1.0) -> np.ndarray:
+    """The light along each line of sight `(size, size)`: through a layer on the surface, and through the corona above and beside it.
+
+    `grain` is a factor of the layer.
+    """
     low, high = surface.emission(recipe)
     factor = 2 if camera.size <= 256 else 1
     fine = camera.finer(factor)
     west, north = fine.sky()
-    on = np.hypot(west, north) < 1.01
-    layer = np.zeros((fine.size, fine.size), np.float32)
+    on = np.hypot(west, north) < 1 + LAYERS[-1]
+    impact = _impact(west[on], north[on], observer)
     # The layer is neither thin nor thick: the root of the path through it gives the limb of real 171 images.
-    path = _path(_impact(west[on], north[on], observer), 0, 0.01) / 0.01
-    layer[on] = np.sqrt(path) * _sample(low, west[on], north[on], 1.0, 1, observer, time)
-    image = layer.reshape(camera.size, factor, camera.size, factor).mean((1, 3))
+    path = np.mean([np.sqrt(_path(impact, 0, thickness) / thickness) for thickness in LAYERS], axis=0)
+    layer = np.zeros((fine.size, fine.size), np.float32)
+    layer[on] = path * _sample(low, west[on], north[on], 1.0, 1, observer, time)
+    image = layer.reshape(camera.size, factor, camera.size, factor).mean((1, 3)) * grain
 
     west, north = camera.sky()
-    near = np.hypot(west, north) < 1 + HEIGHTS[-1]
-    west, north = west[near], north[near]
     impact = _impact(west, north, observer)
-    light = np.zeros(len(west))
+    on = impact < 1
     for lower, upper in itertools.pairwise(HEIGHTS):
         middle = (lower + upper) / 2
-        shell = _path(impact, lower, upper) * recipe.corona / recipe.height * np.exp(-middle / recipe.height)
-        for side in (1, -1):
-            seen = (impact < 1 + upper) & ((side > 0) | (impact > 1))
-            light[seen] += shell[seen] * _sample(high, west[seen], north[seen], 1 + middle, side, observer, time)
-    image[near] += light
+        density = recipe.corona / recipe.height * np.exp(-middle / recipe.height)
+        image[on] += density * _path(impact[on], lower, upper) * _sample(high, west[on], north[on], 1 + middle, 1, observer, time)
+    off = (impact >= 1) & (impact < 1.5)
+    west, north, impact = west[off], north[off], impact[off]
+    step = 0.5 * np.sqrt(impact * recipe.height)                     # the light falls off as a Gaussian of twice this width along the sight
+    for number in np.arange(-5, 6):
+        radius = np.hypot(impact, number * step)
+        density = recipe.corona / recipe.height * np.exp(-(radius - 1) / recipe.height)
+        image[off] += density * step * _sample(high, west, north, radius, 1 if number >= 0 else -1, observer, time)
     return image
 
 
@@ -271,7 +289,7 @@ def _path(impact: np.ndarray, lower: float, upper: float) -> np.ndarray:
     return np.sqrt(np.clip((1 + upper) ** 2 - impact ** 2, 0, None)) - np.sqrt(np.clip((1 + lower) ** 2 - impact ** 2, 0, None))
 
 
-def _sample(maps: np.ndarray, west: np.ndarray, north: np.ndarray, radius: float, side: int, observer: Observer,
+def _sample(maps: np.ndarray, west: np.ndarray, north: np.ndarray, radius: float | np.ndarray, side: int, observer: Observer,
             time: datetime) -> np.ndarray:
     """A map's values where lines of sight meet the sphere of `radius` on the near (1) or far (-1) side; or pass closest to it."""
     distance = observer.radii
