@@ -134,7 +134,7 @@ def read_record(record: Record) -> Record:
 
 def without_path(message: str, path: str) -> str:
     """A `UserError`'s reason alone, where the path has its own column."""
-    return message.removeprefix(f"{path}: ")
+    return message.removeprefix(f"{path}: ").removeprefix(f"{path} ")
 
 
 def _number(header: fits.Header, *keywords: str) -> float:

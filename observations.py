@@ -18,6 +18,7 @@ from astropy.io import fits
 from astropy.io.fits.verify import VerifyError
 from astropy.utils.exceptions import AstropyUserWarning
 
+from fits_images import find_image
 from utils import UserError
 
 __all__ = ["Observation", "calibrate", "identify", "is_missing", "mean_time", "parse_utc", "read_header", "read_observation", "required",
@@ -178,6 +179,7 @@ def _open(path: Path, take: Callable[[fits.hdu.image.PrimaryHDU], tuple]) -> tup
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", AstropyUserWarning)     # BLANK in float files, foreign letters in comments
             warnings.filterwarnings("error", ".*truncated", AstropyUserWarning)
+            find_image(path)                                         # refuses headers that astropy would count on for ever
             with fits.open(path, memmap=False) as hdus:
                 image = next((hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2), None)
                 if image is None:

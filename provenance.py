@@ -9,6 +9,7 @@ from pathlib import Path
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
+from fits_images import find_image
 from products import inputs_of
 from utils import UserError, file_sha256
 
@@ -45,12 +46,13 @@ def verify_product(path: str | os.PathLike, checkpoint: str | os.PathLike | None
     """
     path = Path(path)
     try:
+        find_image(path)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", AstropyUserWarning)
             with fits.open(path, checksum=True) as hdus:
                 hdus.verify("exception")
                 header = hdus[0].header.copy()
-    except (OSError, ValueError, TypeError, fits.VerifyError) as error:
+    except (OSError, EOFError, KeyError, ValueError, TypeError, fits.VerifyError) as error:
         raise UserError(f"cannot read {path}: it is missing or no FITS file ({error})") from error
     return [_checksums(header, [str(warning.message) for warning in caught]), _checkpoint(path, header, checkpoint), *_inputs(header)]
 

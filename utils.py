@@ -105,7 +105,7 @@ def file_sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-_TIME = re.compile(r"(?<!\d)(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})[T_ \-.]?(\d{2})[-_:.h]?(\d{2})(?:[-_:.m]?(\d{2}))?(?!\d)")
+_TIME = re.compile(r"(?<!\d)(?=(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})[T_ \-.]?(\d{2})[-_:.h]?(\d{2})(?:[-_:.m]?(\d{2}))?(?!\d))")
 
 
 def time_in_name(name: str) -> datetime | None:

@@ -131,9 +131,9 @@ def test_what_is_no_raw_image_says_why(tmp_path):
     assert problems["other.fits"] == FOREIGN
     assert problems["cube.fits"] == "a prepared cube, not a raw observation"
     assert "truncated" in problems["short.fts"]
-    assert "no HDU holds a two-dimensional image" in problems["empty.fits"]
-    assert "cannot be read as FITS" in problems["text.fits"]
-    assert "cannot be read as FITS" in problems["short.fits.gz"]
+    assert "no HDU with an image" in problems["empty.fits"]
+    assert "not a FITS file" in problems["text.fits"]
+    assert "image" in problems["short.fits.gz"]
     assert not any(str(tmp_path) in problem for problem in problems.values())
 
 

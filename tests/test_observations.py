@@ -95,9 +95,9 @@ def broken(tmp_path, kind):
 
 
 @pytest.mark.parametrize(("kind", "message"), [
-    ("truncated", "cannot be read as FITS"), ("text", "cannot be read as FITS"), ("empty", "cannot be read as FITS"),
+    ("truncated", "is truncated"), ("text", "is not a FITS file"), ("empty", "is not a FITS file"),
     ("missing", "no such file"),
-    ("truncated gzip", "cannot be read as FITS"), ("table", "no HDU holds a two-dimensional image"), ("unknown", "neither EUVI, nor AIA")])
+    ("truncated gzip", "cannot be read as FITS"), ("table", "no HDU with an image"), ("unknown", "neither EUVI, nor AIA")])
 def test_a_broken_file_is_named_in_one_line(tmp_path, kind, message):
     path = broken(tmp_path, kind)
     with pytest.raises(UserError, match=message) as caught:

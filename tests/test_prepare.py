@@ -243,7 +243,7 @@ FAULTS = {
     "missing pointing": (("171",), lambda path: set_cards(path, CDELT1=None), "CDELT1 is missing"),
     "zero exposure": (("171",), lambda path: set_cards(path, EXPTIME=0.0), "EXPTIME = 0"),
     "truncated": (("171",), lambda path: path.write_bytes(path.read_bytes()[:-3000]), "truncated"),
-    "unreadable": (("171",), lambda path: path.write_text("404 not found"), "cannot be read as FITS"),
+    "unreadable": (("171",), lambda path: path.write_text("404 not found"), "not a FITS file"),
     "constant": (("HMI",), lambda path: set_pixels(path, lambda data: 0 * np.nan_to_num(data)), "constant"),
     "median": (("171",), lambda path: set_pixels(path, lambda data: data - 1000), "the median on the disk is"),
     "partial": (("171",), lambda path: set_pixels(path, lambda data: data[:16]), "a partial image of 64 x 16 pixels"),

@@ -5,8 +5,9 @@ import pytest
 from commands import write_cubes
 
 from checkpoints import RunFolder
+from loss_table import LossTable
 from options import parse, train_parser
-from runs import LossTable, as_built, changed_options, find_training_data, hold_out, options_record, scaling_flags
+from runs import as_built, changed_options, find_training_data, hold_out, options_record, scaling_flags
 from utils import UserError
 
 

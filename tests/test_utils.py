@@ -1,0 +1,68 @@
+"""Small things that every command shares."""
+import json
+import os
+import stat
+from datetime import datetime
+
+import pytest
+
+from utils import UserError, atomic_path, file_sha256, natural_key, read_json, run_command, stem_of, time_in_name, write_json
+
+
+@pytest.mark.parametrize("name, time", [
+    ("aia_0193_20110215_000012", datetime(2011, 2, 15, 0, 0, 12)), ("stereo_b_20110305_120403", datetime(2011, 3, 5, 12, 4, 3)),
+    ("2011-03-05T12:04:03", datetime(2011, 3, 5, 12, 4, 3)), ("hmi.M_720s.20110213_103600_TAI", datetime(2011, 2, 13, 10, 36)),
+    ("aia_20110305_1204", datetime(2011, 3, 5, 12, 4)), ("20110305120403", datetime(2011, 3, 5, 12, 4, 3)),
+    ("image_12345678_1", None), ("sun_20111305_120403", None), ("plain", None)])
+def test_the_time_in_a_name(name, time):
+    assert time_in_name(name) == time
+
+
+def test_stems_and_order_of_names():
+    assert stem_of("a/b.fits.gz") == stem_of("b.fits") == "b"
+    assert sorted(["i_10", "i_9", "h_11", "i_9b"], key=natural_key) == ["h_11", "i_9", "i_9b", "i_10"]
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    with atomic_path(path) as temporary:
+        temporary.write_text("first")
+        assert not path.exists() and temporary.suffix == ".txt"
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "first" and os.listdir(path.parent) == ["file.txt"]
+    assert stat.S_IMODE(path.stat().st_mode) & 0o400
+
+
+def test_what_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*file/x"), atomic_path(tmp_path / "file" / "x"):
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "\udc80"])
+def test_damaged_json_is_named(tmp_path, text):
+    path = tmp_path / "a.json"
+    path.write_text(text, errors="surrogateescape")
+    with pytest.raises(UserError, match=r"a\.json"):
+        read_json(path)
+
+
+def test_json_and_digests(tmp_path):
+    write_json(tmp_path / "a.json", {"a": 1})
+    assert json.loads((tmp_path / "a.json").read_text()) == read_json(tmp_path / "a.json") == {"a": 1}
+    (tmp_path / "empty").write_bytes(b"")
+    assert file_sha256(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+@pytest.mark.parametrize("error, status, words", [
+    (UserError("mend this"), 2, "error: mend this\n"), (KeyboardInterrupt(), 130, "stopped\n"), (None, 0, "")])
+def test_how_a_command_ends(error, status, words, capsys):
+    def main():
+        if error:
+            raise error
+
+    with pytest.raises(SystemExit) as stop:
+        run_command(main)
+    assert stop.value.code == status and capsys.readouterr().err == words
