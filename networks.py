@@ -1,23 +1,25 @@
 """The networks of Pix2PixCC and Pix2PixHD, under the published `state_dict` names.
 
-Generator, multi-scale patch discriminator, and their initial weights. Losses are in `losses.py`, checkpoint files in
-`checkpoints.py`. Sources: Wang et al. 2018 (arXiv 1711.11585), Jeong et al. 2020 (ApJL 903 L25), Jeong et al. 2022 (ApJS 262 50).
+Generator, multi-scale patch discriminator, and their initial weights. How the layers compute is in `kernels.py`, losses are in
+`losses.py`, checkpoint files in `checkpoints.py`. Sources: Wang et al. 2018 (arXiv 1711.11585), Jeong et al. 2020 (ApJL 903 L25),
+Jeong et al. 2022 (ApJS 262 50).
 """
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from kernels import ACTIVATIONS, SLOPE, BlockConvolution, Convolution, NormAct, TransposedConvolution
+
 __all__ = ["Generator", "PatchDiscriminator", "Discriminator", "channel_repeats", "discriminator_pair", "initialise_weights",
            "halve", "PADDINGS", "NORMS"]
 
 PADDINGS = {"replication": nn.ReplicationPad2d, "reflection": nn.ReflectionPad2d, "zero": nn.ZeroPad2d}
 NORMS = {"InstanceNorm2d": nn.InstanceNorm2d, "BatchNorm2d": nn.BatchNorm2d}
-_STYLES = {"pix2pixCC": (5, nn.Mish), "pix2pixHD": (3, nn.ReLU)}      # kernel of the stride-2 convolutions, activation
+_STYLES = {"pix2pixCC": (5, "mish"), "pix2pixHD": (3, "relu")}      # kernel of the stride-2 convolutions, activation
+Layers = list[nn.Module]
 
 
 def halve(images: Tensor) -> Tensor:
@@ -25,13 +27,28 @@ def halve(images: Tensor) -> Tensor:
     return functional.avg_pool2d(images, 3, stride=2, padding=1, count_include_pad=False)
 
 
+def _padded(convolution: type[nn.Conv2d], padding_type: str, channels: int, out: int, kernel: int) -> Layers:
+    """Pad and convolve, to the same size; zeros are padded inside the convolution."""
+    if padding_type == "zero":
+        return [nn.Identity(), convolution(channels, out, kernel, padding=kernel // 2)]
+    return [PADDINGS[padding_type](kernel // 2), convolution(channels, out, kernel)]
+
+
+def _normalised(norm_type: str, channels: int, act: str) -> Layers:
+    """Norm and activation, which count as two layers."""
+    if norm_type == "InstanceNorm2d":
+        return [NormAct(act), nn.Identity()]
+    return [NORMS[norm_type](channels), ACTIVATIONS[act]()]
+
+
 class ResidualBlock(nn.Module):
     """x + (pad, conv 3x3, norm, act, pad, conv 3x3, norm)(x); `(N, C, H, W)` in and out."""
 
-    def __init__(self, channels: int, pad: Callable[[int], nn.Module], norm: Callable[[int], nn.Module], act: Callable[[], nn.Module]):
+    def __init__(self, channels: int, padding_type: str, norm_type: str, act: str):
         super().__init__()
-        self.block = nn.Sequential(pad(1), nn.Conv2d(channels, channels, 3), norm(channels), act(),
-                                   pad(1), nn.Conv2d(channels, channels, 3), norm(channels))
+        self.block = nn.Sequential(
+            *_padded(Convolution, padding_type, channels, channels, 3), *_normalised(norm_type, channels, act),
+            *_padded(Convolution, padding_type, channels, channels, 3), _normalised(norm_type, channels, "none")[0])
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.block(x)
@@ -61,24 +78,24 @@ class Generator(nn.Module):
                  checkpoint_activations: bool = False):
         super().__init__()
         kernel, act = _STYLES[model]
-        pad, norm = PADDINGS[padding_type], NORMS[norm_type]
         self.multiple = 2 ** n_downsample
         self.checkpoint_activations = checkpoint_activations
 
-        layers: list[nn.Module] = [pad(3), nn.Conv2d(input_ch, n_gf, 7), norm(n_gf), act()]
+        layers: Layers = [*_padded(Convolution, padding_type, input_ch, n_gf, 7), *_normalised(norm_type, n_gf, act)]
         width = n_gf
         for _ in range(n_downsample):
-            layers += [nn.Conv2d(width, 2 * width, kernel, stride=2, padding=kernel // 2), norm(2 * width), act()]
+            layers += [Convolution(width, 2 * width, kernel, stride=2, padding=kernel // 2), *_normalised(norm_type, 2 * width, act)]
             width *= 2
-        layers += [ResidualBlock(width, pad, norm, act) for _ in range(n_residual)]
+        layers += [ResidualBlock(width, padding_type, norm_type, act) for _ in range(n_residual)]
         for _ in range(n_downsample):
             if trans_conv:
-                layers += [nn.ConvTranspose2d(width, width // 2, 3, stride=2, padding=1, output_padding=1)]
+                layers += [TransposedConvolution(width, width // 2, 3, stride=2, padding=1, output_padding=1)]
             else:
-                layers += [nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True), pad(1), nn.Conv2d(width, width // 2, 3)]
+                layers += [nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
+                           *_padded(Convolution, padding_type, width, width // 2, 3)]
             width //= 2
-            layers += [norm(width), act()]
-        layers += [pad(3), nn.Conv2d(width, target_ch, 7)]
+            layers += _normalised(norm_type, width, act)
+        layers += _padded(BlockConvolution, padding_type, width, target_ch, 7)
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -95,12 +112,12 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, channels: int, n_df: int = 64):
         super().__init__()
         widths = [n_df, 2 * n_df, 4 * n_df, 8 * n_df]
-        self.block_0 = nn.Sequential(nn.Conv2d(channels, n_df, 4, stride=2, padding=1), nn.LeakyReLU(0.2))
+        self.block_0 = nn.Sequential(Convolution(channels, n_df, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE))
         for j in (1, 2, 3):
             self.add_module(f"block_{j}", nn.Sequential(
-                nn.Conv2d(widths[j - 1], widths[j], 4, stride=2 if j < 3 else 1, padding=1),
-                nn.InstanceNorm2d(widths[j]), nn.LeakyReLU(0.2)))
-        self.block_4 = nn.Sequential(nn.Conv2d(widths[3], 1, 4, padding=1))
+                Convolution(widths[j - 1], widths[j], 4, stride=2 if j < 3 else 1, padding=1),
+                NormAct("leaky_relu"), nn.Identity()))
+        self.block_4 = nn.Sequential(Convolution(widths[3], 1, 4, padding=1))
 
     def forward(self, pair: Tensor) -> list[Tensor]:
         features = []

@@ -1,0 +1,219 @@
+"""The layers of the networks, arranged for the CPU: the same numbers to rounding, in fewer passes over memory.
+
+On other devices, and inside `torch.compile`, they are PyTorch's own modules. On the CPU
+
+- convolutions run channels-last, where oneDNN needs no reordering of the images; where the images are small, the gradient
+  of the weights is one matrix product with the unfolded input;
+- a convolution to few channels, which fills a sixteenth of a vector, computes a block of 4 x 4 pixels as 16 channels;
+- an instance norm and its activation are one step that stores its input only and computes the rest again in the backward
+  pass, the activation in pieces that stay in the cache.
+
+What each gained is in `benchmarks/README.md`.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+
+__all__ = ["Convolution", "TransposedConvolution", "BlockConvolution", "NormAct", "ACTIVATIONS", "SLOPE"]
+
+SLOPE = 0.2                         # of the leaky ReLU
+ACTIVATIONS = {"mish": nn.Mish, "relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(SLOPE), "none": nn.Identity}
+_UNFOLDED = 2 ** 25                 # most elements of an unfolded input: 128 MB of float32
+_PIECE = 2 ** 17                    # elements of an image that stay in the cache while several operations pass over them
+_BLOCK = 4
+
+
+def _is_eager_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and not torch.compiler.is_compiling()
+
+
+def _precision(x: Tensor) -> torch.dtype:
+    """What autocast, if it is on, makes of `x`."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+
+
+class _Convolve(Function):
+    """Convolution, or transposed convolution, of `(N, C, H, W)`; the weights stay in float32 and are rounded on the way."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, transposed: bool,
+                dtype: torch.dtype) -> Tensor:
+        x = x.to(dtype).contiguous(memory_format=torch.channels_last)
+        ctx.save_for_backward(x, weight)
+        ctx.arguments = stride, padding, transposed
+        return torch.convolution(x, weight.to(dtype), bias.to(dtype), *_shape_arguments(stride, padding, transposed))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple:
+        x, weight = ctx.saved_tensors
+        stride, padding, transposed = ctx.arguments
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        of_x = of_weight = of_bias = None
+        if ctx.needs_input_grad[1]:
+            of_weight, of_bias = _weight_gradient(x, weight, gradient, stride, padding, transposed)
+        if ctx.needs_input_grad[0]:
+            of_x = _convolution_backward(x, weight.to(x.dtype), gradient, stride, padding, transposed, [True, False, False])[0]
+        return of_x, of_weight, of_bias, None, None, None, None
+
+
+def _shape_arguments(stride: int, padding: int, transposed: bool) -> tuple:
+    """Of `aten::convolution` from the stride on; transposed convolutions double the size exactly."""
+    return [stride] * 2, [padding] * 2, [1, 1], transposed, [int(transposed)] * 2, 1
+
+
+def _convolution_backward(x: Tensor, weight: Tensor, gradient: Tensor, stride: int, padding: int, transposed: bool,
+                          mask: list[bool]) -> tuple:
+    channels = weight.shape[1 if transposed else 0]
+    return torch.ops.aten.convolution_backward(gradient, x, weight, [channels], *_shape_arguments(stride, padding, transposed), mask)
+
+
+def _weight_gradient(x: Tensor, weight: Tensor, gradient: Tensor, stride: int, padding: int, transposed: bool) -> tuple[Tensor, Tensor]:
+    """Gradients of weight and bias, float32."""
+    # A transposed convolution is the transpose of a convolution: input and gradient change places.
+    wide, narrow = (gradient, x) if transposed else (x, gradient)
+    kernel, pixels = weight.shape[-1], narrow.shape[-2] * narrow.shape[-1]
+    if wide.shape[1] * kernel ** 2 * pixels <= _UNFOLDED and narrow.shape[1] >= 64:
+        total = torch.zeros(weight.shape[0], weight.shape[1:].numel())
+        for wide_image, narrow_image in zip(wide, narrow, strict=True):
+            columns = functional.unfold(wide_image[None].contiguous(), kernel, padding=padding, stride=stride)[0]
+            product = narrow_image.contiguous().flatten(1) @ columns.t()
+            total = product if len(wide) == 1 else total.add_(product)
+        bias = gradient.permute(0, 2, 3, 1).flatten(0, 2).sum(0, dtype=torch.float32)
+        return total.to(weight.dtype).view_as(weight), bias
+    if x.dtype == torch.float32 and pixels <= 256 ** 2:       # oneDNN's float32 kernels for this gradient prefer channels first
+        x, gradient = x.contiguous(), gradient.contiguous()
+    _, of_weight, of_bias = _convolution_backward(x, weight.to(x.dtype), gradient, stride, padding, transposed, [False, True, True])
+    return of_weight.to(weight.dtype), of_bias.to(weight.dtype)
+
+
+class Convolution(nn.Conv2d):
+    """`nn.Conv2d` with square kernels and no dilation or groups."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not _is_eager_cpu(input) or self.bias is None:
+            return super().forward(input)
+        return _Convolve.apply(input, self.weight, self.bias, self.stride[0], int(self.padding[0]), False, _precision(input))
+
+
+class TransposedConvolution(nn.ConvTranspose2d):
+    """`nn.ConvTranspose2d` with square kernels and an output padding of 1."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if not _is_eager_cpu(input) or self.bias is None or output_size is not None:
+            return super().forward(input, output_size)
+        return _Convolve.apply(input, self.weight, self.bias, self.stride[0], int(self.padding[0]), True, _precision(input))
+
+
+class BlockConvolution(Convolution):
+    """A convolution of stride 1 to few channels: 4 x 4 neighbouring pixels are 16 channels of a convolution of stride 4.
+
+    Its kernel is the original at 16 places among zeros: twice the products, on full instead of nearly empty vectors.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        kernel, padding = self.kernel_size[0], int(self.padding[0])
+        sides = [side + 2 * padding - kernel + 1 for side in input.shape[-2:]]
+        if not _is_eager_cpu(input) or self.bias is None or self.out_channels >= 16 or any(side % _BLOCK for side in sides):
+            return super().forward(input)
+        places = [functional.pad(self.weight, (column, _BLOCK - 1 - column, row, _BLOCK - 1 - row))
+                  for row in range(_BLOCK) for column in range(_BLOCK)]
+        weight = torch.stack(places, 1).flatten(0, 1)         # channel k of pixel (row, column) is 16 k + 4 row + column
+        bias = self.bias.repeat_interleave(_BLOCK ** 2)
+        blocks = _Convolve.apply(input, weight, bias, _BLOCK, padding, False, _precision(input))
+        return functional.pixel_shuffle(blocks, _BLOCK)
+
+
+class _NormAct(Function):
+    """Instance norm without weights, then an activation."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, act: str, eps: float) -> Tensor:
+        x = x.contiguous(memory_format=torch.channels_last)
+        ones = torch.ones(x.shape[1])
+        statistics, images = [], []
+        for image in x.split(1):                              # of one image, an instance norm is a batch norm
+            normalised, *mean_and_inverse = torch.native_batch_norm(image, ones, ones - 1, None, None, True, 0.0, eps)
+            for piece in _pieces(normalised):
+                _activate(piece, act)
+            images.append(normalised)
+            statistics += mean_and_inverse
+        ctx.save_for_backward(x, *statistics)
+        ctx.act, ctx.eps = act, eps
+        return images[0] if len(images) == 1 else torch.cat(images)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple:
+        x, *statistics = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        ones = torch.ones(x.shape[1])
+        images = []
+        for image, of_image, mean, inverse in zip(x.split(1), gradient.split(1), statistics[::2], statistics[1::2], strict=True):
+            of_normalised = of_image
+            if ctx.act != "none":
+                of_normalised = torch.empty_like(image)
+                for piece, given, out in zip(_pieces(image), _pieces(of_image), _pieces(of_normalised), strict=True):
+                    _chain(torch.addcmul(-mean * inverse, piece.float(), inverse), given, ctx.act, out)
+            images.append(torch.ops.aten.native_batch_norm_backward(
+                of_normalised, image, ones, None, None, mean, inverse, True, ctx.eps, [True, False, False])[0])
+        return images[0] if len(images) == 1 else torch.cat(images), None, None
+
+
+def _pieces(image: Tensor) -> Iterator[Tensor]:
+    """Views of a channels-last image as rows of pixels `(pixels, C)`."""
+    return iter(image.permute(0, 2, 3, 1).flatten(0, 2).split(max(1, _PIECE // image.shape[1])))
+
+
+def _activate(x: Tensor, act: str) -> None:
+    """Apply an activation in place."""
+    if act == "mish":                                         # x tanh(softplus(x)) = x n / (n + 1), n = e + e**2 / 2, e = exp(x)
+        wide = x.float()
+        e = wide.clamp(max=20.0).exp_()
+        n = torch.addcmul(e, e, e, value=0.5)
+        torch.add(n, 1.0, out=e)
+        n.div_(e)
+        x.mul_(n) if wide is x else x.copy_(n.mul_(wide))
+    elif act == "relu":
+        x.relu_()
+    elif act == "leaky_relu":
+        functional.leaky_relu_(x, SLOPE)
+
+
+def _chain(x: Tensor, gradient: Tensor, act: str, out: Tensor) -> None:
+    """Write `gradient` times the derivative of the activation at `x` (float32, which it overwrites) into `out`."""
+    if act == "mish":                                         # n / (n + 1) + x e (e + 1) / (n + 1)**2
+        e = x.clamp(max=20.0).exp_()
+        n = torch.addcmul(e, e, e, value=0.5)
+        n_1 = n + 1.0
+        x.mul_(e).mul_(e.add_(1.0)).div_(n_1).add_(n).div_(n_1)
+    elif act == "relu":
+        x = (x > 0).to(gradient.dtype)
+    elif act == "leaky_relu":
+        x = torch.where(x > 0, 1.0, SLOPE)
+    torch.mul(x, gradient.to(x.dtype), out=x)
+    out.copy_(x)
+
+
+class NormAct(nn.Module):
+    """Instance norm (no weights, no running statistics), then an activation of `ACTIVATIONS`."""
+
+    def __init__(self, act: str, eps: float = 1e-5):
+        super().__init__()
+        self.act, self.eps = act, eps
+        self.activation = ACTIVATIONS[act]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        if _is_eager_cpu(x):
+            return _NormAct.apply(x, self.act, self.eps)
+        return self.activation(functional.instance_norm(x, eps=self.eps))
+
+    def extra_repr(self) -> str:
+        return f"InstanceNorm2d, {self.act}"

@@ -1,0 +1,87 @@
+"""The layers arranged for the CPU give what PyTorch's own give: values and all gradients."""
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import kernels
+from kernels import ACTIVATIONS, BlockConvolution, Convolution, NormAct, TransposedConvolution
+
+
+def difference(first, second):
+    return ((first - second).abs().max() / second.abs().max()).item()
+
+
+def values_and_gradients(module, images, of_output):
+    images = images.clone().requires_grad_()
+    output = module(images)
+    output.backward(of_output(output))
+    return [output.detach(), images.grad, *(parameter.grad for parameter in module.parameters())]
+
+
+def assert_alike(fast, plain, images, tolerance=1e-5):
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.randn(plain(images).shape, generator=generator)
+    for first, second in zip(values_and_gradients(fast, images, lambda _: weights),
+                             values_and_gradients(plain, images, lambda _: weights), strict=True):
+        assert first.shape == second.shape and first.dtype == second.dtype
+        assert difference(first, second) < tolerance
+
+
+@pytest.fixture(autouse=True)
+def one_seed():
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("unfolded", [2 ** 25, 0], ids=["unfolded", "by oneDNN"])
+@pytest.mark.parametrize("fast, plain, arguments", [
+    (Convolution, nn.Conv2d, (5, 64, 3)), (Convolution, nn.Conv2d, (5, 64, 5, 2, 2)), (Convolution, nn.Conv2d, (5, 7, 4, 2, 1)),
+    (TransposedConvolution, nn.ConvTranspose2d, (64, 8, 3, 2, 1, 1)),
+    (BlockConvolution, nn.Conv2d, (5, 1, 7)), (BlockConvolution, nn.Conv2d, (5, 2, 7, 1, 3)), (BlockConvolution, nn.Conv2d, (5, 2, 6))])
+def test_convolutions_and_their_gradients_are_pytorchs(fast, plain, arguments, unfolded, monkeypatch):
+    monkeypatch.setattr(kernels, "_UNFOLDED", unfolded)
+    fast, plain = fast(*arguments), plain(*arguments)
+    plain.load_state_dict(fast.state_dict())
+    assert_alike(fast, plain, torch.randn(2, arguments[0], 18, 18))
+
+
+@pytest.mark.parametrize("act", ACTIVATIONS)
+def test_norm_and_activation_in_one_step_are_the_two_in_turn(act, monkeypatch):
+    monkeypatch.setattr(kernels, "_PIECE", 100)
+    assert_alike(NormAct(act), nn.Sequential(nn.InstanceNorm2d(7), ACTIVATIONS[act]()), 40 * torch.randn(2, 7, 12, 12) + 3)
+
+
+def test_mish_is_right_far_from_zero():
+    x = torch.tensor([-1e4, -100.0, -20.0, -1e-3, 0.0, 1e-3, 20.0, 50.0, 1e4])
+    expected, gradient = functional.mish(x), torch.ops.aten.mish_backward(torch.ones_like(x), x)
+    values, out = x.clone(), torch.empty_like(x)
+    kernels._activate(values, "mish")
+    kernels._chain(x.clone(), torch.ones_like(x), "mish", out)
+    assert torch.allclose(values, expected, rtol=1e-6, atol=1e-7)
+    assert torch.allclose(out, gradient, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("module", [Convolution(8, 64, 3), TransposedConvolution(64, 8, 3, 2, 1, 1), BlockConvolution(8, 1, 5)])
+def test_under_autocast_images_are_in_sixteen_bits_and_gradients_of_weights_in_float32(module):
+    images = torch.randn(1, module.in_channels, 16, 16)
+    expected = module(images)
+    with torch.autocast("cpu", torch.bfloat16):
+        output = module(images)
+    assert output.dtype == torch.bfloat16
+    assert difference(output.float(), expected) < 0.02
+    output.float().square().sum().backward()
+    assert module.weight.grad.dtype == module.bias.grad.dtype == torch.float32
+
+
+def test_statistics_of_sixteen_bit_images_are_float32():
+    images = (1000 + torch.randn(1, 3, 64, 64)).bfloat16()
+    assert difference(NormAct("none")(images).float(), functional.instance_norm(images.float())) < 0.01
+
+
+def test_norm_and_activation_store_one_image():
+    stored = []
+    images = torch.randn(1, 8, 32, 32, requires_grad=True)
+    with torch.autograd.graph.saved_tensors_hooks(lambda tensor: stored.append(tensor.numel()) or tensor, lambda tensor: tensor):
+        NormAct("mish")(images * 1.0)
+    assert sum(stored) <= images.numel() + 2 * 8 + 1
