@@ -8,8 +8,8 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
-from typing import Any
 from datetime import datetime
+from typing import Any
 
 __all__ = ["train_parser", "test_parser", "prepare_parser", "evaluate_parser", "sun_parser", "command_parser", "parse", "boolean",
            "MODEL_FLAGS"]
@@ -333,7 +333,8 @@ def sun_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("data set").add_argument
     add("--out", required=True, metavar="DIR", help="where to write, such as datasets/demo")
     add("--size", type=_at_least(16), default=128, help="pixels on a side")
-    add("--passbands", nargs="+", choices=("304", "171", "193", "195", "211", "284", "335", "131", "94"), default=["171"], metavar="PASSBAND",
+    add("--passbands", nargs="+", choices=("304", "171", "193", "195", "211", "284", "335", "131", "94"), default=["171"],
+        metavar="PASSBAND",
         help="EUV passbands in channel order: 304 171 193 211 335 131 94; EUVI takes 195 for 193")
     add("--frontside_reference", action="store_true",
         help="add what SDO saw of the same longitudes when they last faced Earth: EUV images and magnetogram")

@@ -109,7 +109,7 @@ def test_rows_after_the_point_of_resumption_are_dropped(tmp_path):
     for iteration in (10, 20, 30):
         table.add(iteration, iteration / 7, 1e-4, {"loss_G": iteration / 3})
     table.add(30, 0, 0, {"val_cc": float("nan")})
-    table.write(tmp_path / "losses.csv", table.text())
+    table.write(table.text())
     whole = (tmp_path / "losses.csv").read_text()
     assert whole.splitlines()[0] == "iteration,epoch,lr,loss_G,val_cc" and whole.splitlines()[3] == "30,4.2857,0.0001,10,"
     resumed = LossTable(tmp_path / "losses.csv", ["loss_G", "val_cc"], keep_until=20)
