@@ -51,6 +51,11 @@ def write_pairs(out: str | os.PathLike, *, pairs: int = 150, test_suns: int = 30
         Other seeds give other Suns.
     n_workers : int, optional
         Processes (default: all the cores that this process may use).
+
+    Raises
+    ------
+    UserError
+        `out` holds another data set, which this one would mix with.
     """
     random = np.random.default_rng([seed, 7])
     minutes = int((LAST_DAY - FIRST_DAY).total_seconds() // 60)
@@ -59,6 +64,10 @@ def write_pairs(out: str | os.PathLike, *, pairs: int = 150, test_suns: int = 30
     jobs = [(Path(out) / "Train", "SDO", first + number, times[number]) for number in range(pairs)]
     jobs += [(Path(out) / "Test", SPACECRAFT[1 + number % 2], first + 500_000 + number, times[pairs + number])
              for number in range(test_suns)]
+    written = {_pair_name(name, time) for _, name, _, time in jobs}
+    if others := [path for path in Path(out).glob("T*/*/*.fits") if path.name not in written and not path.name.startswith(".")]:
+        raise UserError(f"{out} holds {len(others)} images of another data set, such as {others[0].relative_to(out)}: "
+                        "remove it, or choose another --out")
     write = functools.partial(_write_pair, size=size, passbands=tuple(passbands), frontside_reference=frontside_reference)
     _do_all(write, jobs, n_workers, progress, "pairs")
 
@@ -73,10 +82,13 @@ def _write_pair(job: tuple[Path, str, int, datetime], *, size: int, passbands: t
     header = files.sky_header(Camera.registered(size), observer, time)
     header["SUNSEED"] = (seed, "a synthetic Sun, by the seed")
     images = np.stack([_masked_image(sun, *view, size) for view in views])
-    stem = f"{name.lower().replace('-', '_')}_{time:%Y%m%d_%H%M%S}.fits"
-    write_cube(folder / "Input" / stem, images, header, [_channel(*view) for view in views])
+    write_cube(folder / "Input" / _pair_name(name, time), images, header, [_channel(*view) for view in views])
     truth = (observer, time, "magnetogram")
-    write_cube(folder / "Target" / stem, _masked_image(sun, *truth, size)[None], header, [_channel(*truth)])
+    write_cube(folder / "Target" / _pair_name(name, time), _masked_image(sun, *truth, size)[None], header, [_channel(*truth)])
+
+
+def _pair_name(name: str, time: datetime) -> str:
+    return f"{name.lower().replace('-', '_')}_{time:%Y%m%d_%H%M%S}.fits"
 
 
 def _passband_of(name: str, passband: str) -> str:

@@ -297,6 +297,8 @@ def test_the_command_writes_a_data_set(tmp_path, capsys):
     synthetic_sun.main(["--out", str(tmp_path), "--pairs", "1", "--test_suns", "1", "--size", "32", "--n_workers", "1"])
     assert "1 training pairs and 1 unseen farsides" in capsys.readouterr().out
     assert len(list(tmp_path.rglob("*.fits"))) == 4
+    with pytest.raises(UserError, match="holds 4 images of another data set"):
+        synthetic_sun.main(["--out", str(tmp_path), "--seed", "1", "--pairs", "1", "--size", "32"])
     synthetic_sun.main(["--out", str(tmp_path / "raw"), "--raw", "--size", "64", "--days", "0.5", "--spacecraft", "SDO",
                         "--n_workers", "1"])
     assert "2 raw files" in capsys.readouterr().out
