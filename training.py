@@ -89,6 +89,8 @@ class AdversarialTraining:
         Tensor
             The five losses named in `TERMS`, float32, weighted, on the device: nothing waits for it here.
         """
+        for optimizer in (self.optimizer_G, self.optimizer_D):   # gradients give way to the activations
+            optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
             generated = self.generator(input)
             leaf = generated.detach().float().requires_grad_()
@@ -102,8 +104,6 @@ class AdversarialTraining:
 
         scale = self.scaler.scale
         (gradient,) = torch.autograd.grad(scale(gan + matching), leaf, retain_graph=True)
-        self.optimizer_D.zero_grad(set_to_none=True)
-        self.optimizer_G.zero_grad(set_to_none=True)
         scale(loss_D).backward(inputs=list(self.discriminator.parameters()))
         outputs, gradients = [generated], [gradient.to(generated.dtype)]
         if self.weights["CC"]:
