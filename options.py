@@ -14,6 +14,10 @@ from typing import Any
 __all__ = ["train_parser", "test_parser", "prepare_parser", "evaluate_parser", "sun_parser", "command_parser", "parse", "boolean",
            "MODEL_FLAGS"]
 
+# Every command starts here, before torch: its threads shall sleep while they wait for each other. Those that spin, which is the
+# default, starve each other on a machine that is shared, and a step then takes ten times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 FORMATS = ("tif", "tiff", "png", "jpg", "jpeg", "npy", "fits", "fts", "fit")
 IMAGE_MODES = ("png", "jpg", "jpeg", "tif", "tiff")
 
