@@ -4,24 +4,28 @@
 # make bench   the measured figures of benchmarks/
 PYTHON ?= python3
 BIN := .venv/bin
-DEMO_DATA := datasets/demo
-DEMO_FLAGS := --dataset_name demo --gpu_ids -1
+DEMO := --dataset_name demo --gpu_ids -1
+DEMO_MODEL := --iteration 3000 --average --story
+DEMO_OUT := checkpoints/demo/Image/Test/3000
+REAL_EUVI = $(shell $(BIN)/python -c 'import importlib.resources as r; print(r.files("reproject.tests") / "data")')
 
 .PHONY: demo test lint bench clean
 
 demo: .venv/installed
-	$(BIN)/python synthetic_sun.py --out $(DEMO_DATA) --pairs 150 --test_suns 20 --size 128 --passbands 171
-	$(BIN)/python pix2pixCC_Train.py $(DEMO_FLAGS) --resume --data_format_input fits --data_format_target fits \
-		--input_dir_train $(DEMO_DATA)/Train/Input --target_dir_train $(DEMO_DATA)/Train/Target \
-		--n_gf 16 --n_df 16 --n_downsample 3 --n_residual 6 --n_iterations 3000 --save_freq 1000 --display_freq 500
-	$(BIN)/python pix2pixCC_Test.py $(DEMO_FLAGS) --iteration 3000 --input_dir_test $(DEMO_DATA)/Test/Input
-	$(BIN)/python pix2pixCC_Test.py $(DEMO_FLAGS) --iteration 3000 \
-		--input_dir_test "$$($(BIN)/python -c 'import importlib.resources as r; print(r.files("reproject.tests") / "data")')"
-	$(BIN)/python pix2pixCC_Evaluate.py --generated checkpoints/demo/Image/Test/3000 --real $(DEMO_DATA)/Test/Target
-	@echo "pictures and FITS files: checkpoints/demo/Image/Test/3000/ (secchi_l0_a and _b are real EUVI images); the run: checkpoints/demo/index.html"
+	$(BIN)/python synthetic_sun.py --out datasets/demo --pairs 150 --test_suns 20 --size 128 --passbands 171
+	$(BIN)/python pix2pixCC_Train.py $(DEMO) --resume --data_format_input fits --data_format_target fits \
+		--input_dir_train datasets/demo/Train/Input --target_dir_train datasets/demo/Train/Target \
+		--n_gf 16 --n_df 16 --n_downsample 3 --n_residual 6 --padding_size 8 --lr 5e-4 --n_epochs 20 --epoch_decay 10 --ema 0.995 \
+		--n_workers 0 --save_freq 1500 --display_freq 500
+	$(BIN)/python pix2pixCC_Test.py $(DEMO) $(DEMO_MODEL) --input_dir_test datasets/demo/Test/Input --target_dir_test datasets/demo/Test/Target
+	$(BIN)/python pix2pixCC_Test.py $(DEMO) $(DEMO_MODEL) --input_dir_test "$(REAL_EUVI)"
+	$(BIN)/python pix2pixCC_Evaluate.py --generated $(DEMO_OUT) --real datasets/demo/Test/Target
+	@echo
+	@echo "FITS files and pictures (secchi_l0_a and _b are from real EUVI images): $(DEMO_OUT)/"
+	@echo "scores and their figures: $(DEMO_OUT)/evaluation/      the run, in a browser: checkpoints/demo/index.html"
 
 test: .venv/installed-tests
-	$(BIN)/python -m pytest -n 2 --cov --cov-report=term tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term tests
 
 lint: .venv/installed-tests
 	$(BIN)/ruff check .
