@@ -1,10 +1,13 @@
-"""Batches on their way from the loader processes to the device, and what becomes of errors on that way."""
+"""Batches on their way from the loader processes to the device."""
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
 
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pipeline import error_of_worker
 from stopping import without_signals
@@ -13,15 +16,16 @@ from utils import UserError
 __all__ = ["batches_on"]
 
 
-def batches_on(device: torch.device, loader: DataLoader) -> Iterator[dict]:
-    """The batches of `loader` with their tensors on `device`; on a GPU the next one is copied while this one is worked on.
+def batches_on(device: torch.device, dataset: Dataset, batch_sampler: Sampler, n_workers: int) -> Iterator[dict]:
+    """The batches of `dataset` with their tensors on `device`; on a GPU the next one is copied while this one is worked on.
 
     Raises
     ------
     UserError
         A file can no longer be read.
     """
-    batches = _loaded(loader)
+    batches = _loaded(DataLoader(dataset, batch_sampler=batch_sampler, num_workers=n_workers, pin_memory=device.type == "cuda",
+                                 worker_init_fn=_heed_only_the_parent))
     if device.type != "cuda":
         yield from batches
         return
@@ -44,6 +48,24 @@ def _loaded(loader: DataLoader) -> Iterator[dict]:
         yield from batches
     except UserError as error:
         raise error_of_worker(error) if loader.num_workers else error from None
+
+
+def _heed_only_the_parent(_worker: int) -> None:
+    """Ctrl-C and Slurm's SIGTERM go to the loader's processes too, but it is their parent that stops, after it has saved.
+
+    The signals are blocked here since `without_signals`; a thread takes them, and obeys the parent's SIGTERM.
+    """
+    def listen() -> None:
+        while True:
+            heard = signal.sigwaitinfo({signal.SIGINT, signal.SIGTERM})
+            if heard.si_signo == signal.SIGTERM and heard.si_pid == parent:
+                os._exit(0)
+
+    parent = os.getppid()
+    if hasattr(signal, "sigwaitinfo"):
+        threading.Thread(target=listen, name="signals", daemon=True).start()
+    else:      # macOS
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def _handed_over(batch: dict, copying: torch.cuda.Stream) -> dict:

@@ -18,7 +18,6 @@ from functools import partial
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from checkpoints import RunFolder
@@ -145,15 +144,11 @@ def train(opt, folder: RunFolder, ranks: Ranks, signals: StopSignals, data: Trai
     number, batch = len(dataset), opt.batch_size * ranks.size
     end = min(opt.n_epochs * number, opt.n_iterations or opt.n_epochs * number)
 
-    def loader(start: int) -> DataLoader:
-        stream = ImageStream(number, opt.batch_size, seed=opt.seed, shuffle=not opt.no_shuffle, start=start, stop=end,
-                             rank=ranks.rank, world_size=ranks.size)
-        return DataLoader(dataset, batch_sampler=stream, num_workers=opt.n_workers, pin_memory=ranks.device.type == "cuda")
+    stream = partial(ImageStream, number, seed=opt.seed, shuffle=not opt.no_shuffle)
 
     def files_of(iteration: int) -> str:
         """The inputs of the step that ended at `iteration`."""
-        stream = ImageStream(number, batch, seed=opt.seed, shuffle=not opt.no_shuffle, start=iteration - batch)
-        return ", ".join(str(data.pairs[index][0]) for _, index in next(iter(stream)))
+        return ", ".join(str(data.pairs[index][0]) for _, index in next(iter(stream(batch, start=iteration - batch))))
 
     def refuse_divergence() -> None:
         if since := ranks.most(training.steps_since_divergence()):
@@ -170,7 +165,8 @@ def train(opt, folder: RunFolder, ranks: Ranks, signals: StopSignals, data: Trai
         stop = 0                              # the number of the signal that asked for it
         while count < end and not stop:
             try:
-                for images in batches_on(ranks.device, loader(count)):
+                mine = stream(opt.batch_size, start=count, stop=end, rank=ranks.rank, world_size=ranks.size)
+                for images in batches_on(ranks.device, dataset, mine, opt.n_workers):
                     before, count = count, count + batch
                     lr = lr_factor * learning_rate(opt.lr, before // number, opt.n_epochs, opt.epoch_decay)
                     training.set_learning_rate(lr)

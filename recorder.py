@@ -24,7 +24,7 @@ from validation import Sample
 __all__ = ["Recorder"]
 
 BEST_BY = {"val_cc_binned": "G", "ema_cc_binned": "G_ema"}      # the columns that choose the best checkpoint, and of which network
-DRAW_EVERY = 2.0                                                # seconds at least between two drawings of the curves and the page
+DRAW_EVERY = 20.0                                               # seconds at least between two drawings of the curves and the page
 
 
 class Recorder:
@@ -49,7 +49,7 @@ class Recorder:
     def __init__(self, folder: RunFolder, record: dict, columns: list[str], sample: Sample, *, start: int, keep_last: int):
         self._folder, self._record, self.sample, self._keep_last = folder, record, sample, keep_last
         self._columns = columns
-        self._drawn = 0.0
+        self._drawn = time.monotonic()
         folder.remove_leftovers()
         self._begin(start)
         write_json(folder.options, record)
@@ -86,7 +86,7 @@ class Recorder:
         self._writer.submit(self._do, job, *arguments)
 
     def _do(self, job: Callable, *arguments: object) -> None:
-        """Do a job unless the folder has been lost."""
+        """Do a job unless the folder has been lost: it would be made anew."""
         self._folder.lock.check()
         with _disk_errors(self._folder):
             job(*arguments)
@@ -104,7 +104,7 @@ class Recorder:
         self._submit(self.sample.draw, self._folder.samples, iteration, generated.cpu())
 
     def draw(self) -> None:
-        """Draw `losses.png` and the page, but not more often than can be looked at."""
+        """Draw `losses.png` and the page, unless that was a moment ago: it takes most of a second. At the end they are drawn anyway."""
         if time.monotonic() - self._drawn > DRAW_EVERY:
             self._draw()
 
@@ -149,7 +149,7 @@ class Recorder:
         for network, weights in networks.items():
             path = self._folder.weights(iteration, network)
             if not (only_missing and path.is_file() and path.stat().st_mtime_ns >= written):
-                save_tensors(path, weights)
+                self._do(save_tensors, path, weights)
 
     def wait(self) -> None:
         """Return when everything so far is written."""

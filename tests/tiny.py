@@ -5,9 +5,12 @@ that it begins to train at once. It is the command's own `main`, in a folder and
 """
 import contextlib
 import io
+import itertools
 import multiprocessing
 import multiprocessing.forkserver
 import os
+import resource
+import signal
 import sys
 import time
 import traceback
@@ -118,6 +121,7 @@ def _forkserver():
 def _work(folder, command, argv, log, environment):
     """In the forked process: become the command, as it is when a shell starts it."""
     multiprocessing.set_start_method("fork", force=True)
+    os.setsid()
     os.environ.update(environment)
     os.chdir(folder)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -125,6 +129,10 @@ def _work(folder, command, argv, log, environment):
         stream.flush()
         os.dup2(output, stream.fileno())
         stream.reconfigure(line_buffering=True)
+    if "FILE_LIMIT" in environment:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(environment["FILE_LIMIT"]),) * 2)
+    if "DIE_AT_WRITE" in environment:
+        _die_at_write(int(environment["DIE_AT_WRITE"]))
     from importlib import import_module
 
     from utils import run_command
@@ -135,6 +143,18 @@ def _work(folder, command, argv, log, environment):
     except BaseException:
         traceback.print_exc()
         sys.exit(1)
+
+
+def _die_at_write(number):
+    """Kill this process just before it puts its `number`-th file in place."""
+    replace, count = os.replace, itertools.count(1)
+
+    def dying(*paths):
+        if next(count) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(*paths)
+
+    os.replace = dying
 
 
 def differences(first, second):
