@@ -24,7 +24,7 @@ RSUN_CENTIMETRES = 6.957e10
 HALE_SIGN_NORTH = -1                 # the leading polarity of the northern hemisphere in solar cycle 24
 ANTI_HALE_FRACTION = 0.03            # Wang & Sheeley (1989): a few per cent
 DIFFUSION = 150.0                    # random walk of magnetic flux in active regions, km^2/s
-LIFETIME_BLOCKS = 4                  # regions older than this many rotations are forgotten
+LIFETIME_BLOCKS = 6                  # regions older than this many rotations are forgotten
 ELEMENT_DEGREES = 0.12               # standard deviation of an element: a megametre and a half
 ELEMENT_FLUX = 4e19                  # Mx, of active regions
 NETWORK_ELEMENTS = 36000             # on the whole sphere
@@ -85,7 +85,7 @@ def rotation_rate(latitude: np.ndarray | float) -> np.ndarray:
 
 
 def active_regions(seed: int, day: float) -> Regions:
-    """The active regions of Sun `seed` that may still be seen on `day`, small ephemeral ones included."""
+    """The active regions of Sun `seed` that may still be seen on `day`."""
     block = int(np.floor(day / SYNODIC_PERIOD_DAYS))
     blocks = [_regions_of_rotation(seed, number) for number in range(block - LIFETIME_BLOCKS, block + 1)]
     regions = Regions(**{field.name: np.concatenate([getattr(part, field.name) for part in blocks]) for field in fields(Regions)})
