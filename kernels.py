@@ -12,7 +12,7 @@ What each gained is in `benchmarks/README.md`.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -24,7 +24,8 @@ from torch.nn import functional
 __all__ = ["Convolution", "TransposedConvolution", "BlockConvolution", "NormAct", "ACTIVATIONS", "SLOPE"]
 
 SLOPE = 0.2                         # of the leaky ReLU
-ACTIVATIONS = {"mish": nn.Mish, "relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(SLOPE), "none": nn.Identity}
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "mish": nn.Mish, "relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(SLOPE), "none": nn.Identity}
 _UNFOLDED = 2 ** 25                 # most elements of an unfolded input: 128 MB of float32
 _PIECE = 2 ** 17                    # elements of an image that stay in the cache while several operations pass over them
 _BLOCK = 4
@@ -75,19 +76,19 @@ def _convolution_backward(x: Tensor, weight: Tensor, gradient: Tensor, stride: i
     return torch.ops.aten.convolution_backward(gradient, x, weight, [channels], *_shape_arguments(stride, padding, transposed), mask)
 
 
-def _weight_gradient(x: Tensor, weight: Tensor, gradient: Tensor, stride: int, padding: int, transposed: bool) -> tuple[Tensor, Tensor]:
+def _weight_gradient(x: Tensor, weight: Tensor, gradient: Tensor, stride: int, padding: int, transposed: bool) -> tuple[Tensor | None, Tensor]:
     """Gradients of weight and bias, float32."""
     # A transposed convolution is the transpose of a convolution: input and gradient change places.
     wide, narrow = (gradient, x) if transposed else (x, gradient)
     kernel, pixels = weight.shape[-1], narrow.shape[-2] * narrow.shape[-1]
     if wide.shape[1] * kernel ** 2 * pixels <= _UNFOLDED and narrow.shape[1] >= 64:
-        total = torch.zeros(weight.shape[0], weight.shape[1:].numel())
+        total: Tensor | None = None
         for wide_image, narrow_image in zip(wide, narrow, strict=True):
             columns = functional.unfold(wide_image[None].contiguous(), kernel, padding=padding, stride=stride)[0]
-            product = narrow_image.contiguous().flatten(1) @ columns.t()
-            total = product if len(wide) == 1 else total.add_(product)
-        bias = gradient.permute(0, 2, 3, 1).flatten(0, 2).sum(0, dtype=torch.float32)
-        return total.to(weight.dtype).view_as(weight), bias
+            product = (narrow_image.contiguous().flatten(1) @ columns.t()).to(weight.dtype).view_as(weight)
+            total = product if total is None else total.add_(product)
+        bias = gradient.permute(0, 2, 3, 1).flatten(0, 2).sum(0, dtype=weight.dtype)
+        return total, bias
     if x.dtype == torch.float32 and pixels <= 256 ** 2:       # oneDNN's float32 kernels for this gradient prefer channels first
         x, gradient = x.contiguous(), gradient.contiguous()
     _, of_weight, of_bias = _convolution_backward(x, weight.to(x.dtype), gradient, stride, padding, transposed, [False, True, True])

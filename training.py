@@ -61,6 +61,9 @@ class AdversarialTraining:
             torch.optim.Adam(network.parameters(), lr=lr, betas=(beta1, beta2), eps=1e-8, fused=True)
             for network in (generator, discriminator))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half is torch.float16)
+        if self._steps_in_backward:
+            for parameter in generator.parameters():
+                parameter.register_post_accumulate_grad_hook(self._step_one)
         self.sums = torch.zeros(len(TERMS), device=self.device)           # of the losses since the last report
         self.steps = 0
         self.good_steps = torch.zeros((), dtype=torch.long, device=self.device)
@@ -75,6 +78,16 @@ class AdversarialTraining:
     @property
     def bare_discriminator(self) -> nn.Module:
         return self.discriminator.module if isinstance(self.discriminator, DistributedDataParallel) else self.discriminator
+
+    @property
+    def _steps_in_backward(self) -> bool:
+        """Whether each of the generator's weights is stepped as soon as its gradient is there, so that only one gradient is kept
+        at a time. Both losses have been taken by then. Not where gradients are averaged over ranks, or checked for overflow, first."""
+        return not isinstance(self.generator, DistributedDataParallel) and not self.scaler.is_enabled()
+
+    def _step_one(self, parameter: Tensor) -> None:
+        self.optimizer_G.step()                  # steps what has a gradient: this one alone
+        parameter.grad = None
 
     def set_learning_rate(self, lr: float) -> None:
         for optimizer in (self.optimizer_G, self.optimizer_D):
@@ -109,7 +122,8 @@ class AdversarialTraining:
         if self.weights["CC"]:
             outputs, gradients = [generated, scale(correlation)], [*gradients, torch.ones_like(correlation)]
         torch.autograd.backward(outputs, gradients)
-        self.scaler.step(self.optimizer_G)
+        if not self._steps_in_backward:
+            self.scaler.step(self.optimizer_G)
         self.scaler.step(self.optimizer_D)
         self.scaler.update()
         if self.average is not None:
