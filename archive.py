@@ -12,6 +12,7 @@ import math
 import multiprocessing
 import os
 import signal
+import stat
 import time
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -103,15 +104,28 @@ def find_files(folders: Iterable[str | os.PathLike[str]], exclude: str | os.Path
             if os.path.realpath(here) in visited:        # links may lead in circles
                 continue
             visited.add(os.path.realpath(here))
-            for entry in os.scandir(here):
-                if entry.is_dir():
+            try:
+                entries = list(os.scandir(here))
+            except OSError:                              # its record will say why
+                found[here] = Record(here, 0, 0.0)
+                continue
+            for entry in entries:
+                if os.path.isdir(entry.path):
                     waiting.append(entry.path)
-                elif entry.name.lower().endswith(RAW_SUFFIXES) and not entry.name.startswith(".") and entry.is_file():
-                    status = entry.stat()
-                    found[entry.path] = Record(entry.path, status.st_size, status.st_mtime)
+                elif entry.name.lower().endswith(RAW_SUFFIXES) and not entry.name.startswith("."):
+                    found |= _unread(entry.path)
     if not found:
         raise UserError(f"{', '.join(roots)}: no FITS file lies there (of {', '.join(RAW_SUFFIXES)})")
     return [found[path] for path in sorted(found)]
+
+
+def _unread(path: str) -> dict[str, Record]:
+    """The record of a file, or of a link to nowhere, whose reading will say so; none of a pipe or a device."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return {path: Record(path, 0, 0.0)}
+    return {path: Record(path, status.st_size, status.st_mtime)} if stat.S_ISREG(status.st_mode) else {}
 
 
 def read_record(record: Record) -> Record:

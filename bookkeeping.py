@@ -108,7 +108,8 @@ def write_lists(out: Path, tally: Tally, suffix: str) -> None:
                         *sorted((f"{one.time:%Y-%m-%dT%H:%M:%S}", one.observer, one.name, f"{one.wanted:%Y-%m-%dT%H:%M:%S}", one.why)
                                 for one in tally.missing)]}
     for name, lines in rows.items():
-        with atomic_path(out / f"{name}{suffix}.csv") as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        with (atomic_path(out / f"{name}{suffix}.csv") as temporary,
+              open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file):       # names need not be UTF-8
             csv.writer(file).writerows(lines)
 
 

@@ -82,7 +82,7 @@ def list_images(folder: str | os.PathLike, data_format: str, *, side: str = "inp
         raise UserError(f"--data_format_{side} {data_format}: unknown format; choose one of {', '.join(FORMATS)}")
     try:
         with os.scandir(Path(folder)) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".") and not entry.is_dir()]
+            names = [entry.name for entry in entries if not entry.name.startswith(".") and not os.path.isdir(entry)]
     except OSError as error:
         raise UserError(f"cannot list {folder}: {error.strerror}. Set --{side}_dir_train or --{side}_dir_test "
                         f"to the folder of the {side} images") from error

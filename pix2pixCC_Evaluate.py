@@ -120,7 +120,8 @@ def _evaluate_pair(pair: tuple[Path, Path], *, gauss_limits: Sequence[float] | N
 
 def _write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    with atomic_path(path) as temporary, open(temporary, "w", newline="") as file:
+    with (atomic_path(path) as temporary,
+          open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file):       # names need not be UTF-8
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows({name: f"{value:.8g}" if isinstance(value, float) else value for name, value in row.items()} for row in rows)

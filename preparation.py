@@ -212,7 +212,7 @@ def make_cubes(job: Job) -> Outcome:
     for path, cube in zip(reversed(paths), reversed(prepared), strict=True):       # the input last: it stands for the whole pair
         cube.header[KEY_CARD] = (key, "digest of the inputs and settings")
         for k, record in enumerate(cube.sources, 1):
-            cube.header[f"FILE{k}"] = os.path.basename(record.path)
+            cube.header[f"FILE{k}"] = os.path.basename(record.path).encode("unicode_escape").decode()      # a header is ASCII
         write_cube(path, cube.data, cube.header, cube.channels)
     return Outcome("written", job, [str(path) for path in paths], problems, [record.path for cube in prepared for record in cube.sources])
 

@@ -11,6 +11,8 @@ import sunpy.coordinates
 import sunpy.visualization.colormaps
 import torch
 
+import pix2pixCC_Evaluate
+import pix2pixCC_Prepare
 import pix2pixCC_Test
 import pix2pixCC_Train
 
@@ -18,4 +20,4 @@ torch.set_num_threads(1)
 figure = matplotlib.figure.Figure()
 figure.add_subplot().set_title("finds the fonts")
 figure.savefig(os.devnull, format="png")
-PRELOADED = (pix2pixCC_Test, pix2pixCC_Train, sunpy.coordinates, sunpy.visualization.colormaps)
+PRELOADED = (pix2pixCC_Evaluate, pix2pixCC_Prepare, pix2pixCC_Test, pix2pixCC_Train, sunpy.coordinates, sunpy.visualization.colormaps)

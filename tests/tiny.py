@@ -136,6 +136,7 @@ def _work(folder, command, argv, log, environment):
     from importlib import import_module
 
     from utils import run_command
+    before = _megabytes()
     try:
         run_command(lambda: import_module(f"pix2pixCC_{command}").main(argv))
     except SystemExit:
@@ -143,6 +144,14 @@ def _work(folder, command, argv, log, environment):
     except BaseException:
         traceback.print_exc()
         sys.exit(1)
+    finally:
+        if "MEASURE" in environment:
+            Path("megabytes").write_text(f"{_megabytes() - before:.1f}")
+
+
+def _megabytes():
+    """The most memory that this process or one of its children has ever had."""
+    return max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
 
 
 def _die_at_write(number):
