@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import kernels
 from losses import CorrelationLoss, FeatureMatchingLoss
 from networks import Discriminator, Generator, channel_repeats, discriminator_pair
 from training import TERMS, AdversarialTraining, learning_rate
@@ -47,10 +48,14 @@ class Published:
                                    n_CC=config["n_CC"], ccc=config["ccc"], fm_cumulative=True, **options)
 
 
-@pytest.fixture(params=["pix2pixcc", "pix2pixhd"])
-def published(request):
+@pytest.fixture(params=[("pix2pixcc", None), ("pix2pixhd", None), ("pix2pixcc", 0), ("pix2pixhd", 0)],
+                ids=["cc", "hd", "cc by kernels", "hd by kernels"])
+def published(request, monkeypatch):
+    name, large = request.param
+    if large is not None:
+        monkeypatch.setattr(kernels, "_LARGE", large)     # small images too go through the layers made for large ones
     torch.set_num_threads(1)
-    return Published(request.param)
+    return Published(name)
 
 
 def relative_error(output, expected):
