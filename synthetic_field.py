@@ -36,7 +36,7 @@ LOOP_LIGHT = 1 / 140                 # the quiet Sun being about 1
 
 @dataclass(frozen=True)
 class FluxElements:
-    """Flux elements on the sphere: Carrington longitude and latitude (degrees), signed flux (Mx); `noise`: standard normal marks."""
+    """Flux elements on the sphere: Carrington longitude and latitude (degrees), signed flux (Mx); `noise`: normal marks of the network."""
 
     longitude: np.ndarray
     latitude: np.ndarray
@@ -146,7 +146,7 @@ def _fragments(seed: int, flux: float) -> tuple[np.ndarray, ...]:
     leading = np.repeat([True, False], count)
     mobility = np.concatenate([np.where(in_spot, 0.55, 1.0), np.ones(count)])      # spots hold together for a while
     walk = random.normal(0, 1, (2 * count, 2)) * mobility[:, None]
-    return leading, np.concatenate(offsets), walk, random.normal(0, 1, (2 * count, 6, 3))
+    return leading, np.concatenate(offsets), walk, random.normal(0, 1, (2 * count, 6, 2))
 
 
 def _fragment_positions(regions: Regions, number: int, day: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -177,7 +177,7 @@ def region_elements(regions: Regions, day: float) -> FluxElements:
         longitude_of = longitude[:, None] + 0.5 * marks[..., 0] / np.cos(np.radians(latitude_of))
         each = regions.flux[number] * strength[number] / (marks.shape[0] / 2 * marks.shape[1])
         flux = np.where(leading, 1, -1)[:, None] * regions.leading_sign[number] * each * np.ones(marks.shape[:2])
-        parts.append((longitude_of.ravel(), latitude_of.ravel(), flux.ravel(), marks[..., 2].ravel()))
+        parts.append((longitude_of.ravel(), latitude_of.ravel(), flux.ravel(), np.zeros(flux.size)))
     if not parts:
         return FluxElements(*(np.zeros(0) for _ in range(4)))
     return FluxElements(*(np.concatenate(column) for column in zip(*parts, strict=True)))

@@ -107,12 +107,12 @@ class SyntheticSun:
 
     def _grain(self, recipe: Recipe, observer: Observer, time: datetime, camera: Camera) -> np.ndarray:
         """Texture finer than the maps of the sphere, a factor for each pixel."""
-        elements = field.network(self.seed, _day(time))
+        elements = self._elements(time)
         west, north, towards, _ = observer_frame(elements.longitude, elements.latitude, 1.0, observer, time)
         seen = towards > 0
         image = deposit(*camera.pixels(west[seen], north[seen]), elements.noise[seen], camera.size)
         image = gaussian_filter(image, np.radians(0.2) * camera.radius, mode="constant", truncate=3)
-        return np.exp(0.6 * recipe.texture * image / image[np.hypot(*camera.sky()) < 0.7].std())
+        return np.exp(0.5 * recipe.texture * image / image[np.hypot(*camera.sky()) < 0.7].std())
 
     def _loop_light(self, loops: float, fans: float, observer: Observer, time: datetime, camera: Camera) -> np.ndarray:
         """The light of the coronal loops, in a recipe's units."""
@@ -155,7 +155,7 @@ class Recipe:
 
 PASSBANDS = {  # basal network plage core ceiling loops fans  hole halo height corona texture photons
     "304": Recipe(0.35, 1.10, 1.6, 1.2, 25, 0.0, 0.0, 0.25, 0.00, 0.030, 0.10, 0.30, 15),
-    "171": Recipe(0.72, 0.40, 1.2, 0.9, 8., 1.2, 1.4, 0.50, 0.45, 0.055, 0.30, 0.22, 150),
+    "171": Recipe(0.70, 0.45, 1.2, 0.9, 8., 1.2, 1.4, 0.50, 0.45, 0.055, 0.30, 0.24, 150),
     "193": Recipe(0.55, 0.30, 1.9, 1.3, 20, 1.0, 0.4, 0.80, 0.15, 0.075, 0.45, 0.16, 120),
     "211": Recipe(0.40, 0.25, 2.3, 1.9, 25, 1.0, 0.2, 0.85, 0.10, 0.085, 0.55, 0.14, 60),
     "284": Recipe(0.30, 0.22, 2.6, 2.2, 30, 0.8, 0.1, 0.85, 0.10, 0.085, 0.55, 0.14, 30),
@@ -190,7 +190,7 @@ class Surface:
         radial = _smooth(lay(elements.flux) / area, 0.5)
         unsigned = np.abs(radial)
         noise = lay(elements.noise) / np.sqrt(_cosine(rows))
-        texture = _smooth(noise, 0.6) + 2.0 * _finer(_smooth(_coarser(noise, per_degree), 1.8), per_degree)
+        texture = _smooth(noise, 0.45) + 1.5 * _finer(_smooth(_coarser(noise, per_degree), 1.8), per_degree)
         net, total = _smooth(_coarser(radial, per_degree), 9), _coarser(unsigned, per_degree)
         wide = _smooth(total, 3)
         imbalance = np.abs(net) / np.maximum(_smooth(total, 9), 1e-3)
