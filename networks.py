@@ -70,7 +70,8 @@ class Generator(nn.Module):
     trans_conv : bool
         Decoder by transposed convolutions; else bilinear x2, pad 1 and a 3x3 convolution.
     checkpoint_activations : bool
-        Recompute the residual blocks in the backward pass instead of storing them; the results are the same.
+        Store only what enters each layer of convolution, norm and activation, and each residual block, and recompute what is inside
+        in the backward pass; the results are the same.
     """
 
     def __init__(self, input_ch: int, target_ch: int, *, model: str = "pix2pixCC", n_gf: int = 64, n_downsample: int = 4,
@@ -101,9 +102,24 @@ class Generator(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not (self.checkpoint_activations and torch.is_grad_enabled()):
             return self.model(x)
-        for layer in self.model:
-            x = checkpoint(layer, x, use_reentrant=False) if isinstance(layer, ResidualBlock) else layer(x)
+        for segment in self._segments():
+            x = checkpoint(segment, x, use_reentrant=False)
         return x
+
+    def _segments(self) -> list[nn.Sequential]:
+        """The layers from one convolution to the next, and each residual block."""
+        segments: list[Layers] = [[]]
+        for layer in self.model:
+            if isinstance(layer, ResidualBlock | nn.Conv2d | nn.ConvTranspose2d):
+                segments.append([])
+            segments[-1].append(layer)
+        return [nn.Sequential(*layers) for layers in segments if layers]
+
+    def round_weights(self, dtype: torch.dtype) -> None:
+        """Keep the weights of convolutions in `dtype`, to generate under autocast without rounding them for every image."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+                module.to(dtype)
 
 
 class PatchDiscriminator(nn.Module):
