@@ -80,7 +80,8 @@ def _convolution_backward(x: Tensor, weight: Tensor, gradient: Tensor, stride: i
     return torch.ops.aten.convolution_backward(gradient, x, weight, [channels], *_shape_arguments(stride, padding, transposed), mask)
 
 
-def _weight_gradient(x: Tensor, weight: Tensor, gradient: Tensor, stride: int, padding: int, transposed: bool) -> tuple[Tensor | None, Tensor]:
+def _weight_gradient(x: Tensor, weight: Tensor, gradient: Tensor, stride: int, padding: int,
+                     transposed: bool) -> tuple[Tensor | None, Tensor]:
     """Gradients of weight and bias, float32."""
     # A transposed convolution is the transpose of a convolution: input and gradient change places.
     wide, narrow = (gradient, x) if transposed else (x, gradient)
