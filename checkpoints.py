@@ -156,8 +156,10 @@ class RunFolder:
         path = self.state(iteration)
         state = read_tensors(path)
         wrong = [key for key, kind in STATE_KEYS.items() if not isinstance(state.get(key), kind)]
-        if wrong:
-            raise UserError(f"{path} is no training state of this program: it has no {wrong[0]}; move it away")
+        if wrong or not isinstance(state["record"].get("options"), dict):
+            raise UserError(f"{path} is no training state of this program: it has no {(wrong or ['options'])[0]}; move it away")
+        if state["iteration"] != iteration:
+            raise UserError(f"{path} is the training state of iteration {state['iteration']}; give it its own name again, or move it away")
         return state
 
     def newest_good_state(self, before: int | None = None) -> tuple[int, dict] | None:
@@ -277,7 +279,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike) -> None:
-    """Load a `state_dict` file into `network`.
+    """Load a `state_dict` file into `network`, which gets memory only now, on the CPU, if it was built on the device `meta`.
 
     Raises
     ------
@@ -289,6 +291,8 @@ def load_weights(network: nn.Module, path: str | os.PathLike) -> None:
     if difference:
         raise UserError(f"{path} is of another network: {difference}. Check --model, --input_ch, --target_ch, --n_gf, --n_downsample, "
                         "--n_residual, --norm_type and --trans_conv")
+    if any(parameter.is_meta for parameter in network.parameters()):
+        network.to_empty(device="cpu")
     network.load_state_dict(state)
 
 

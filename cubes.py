@@ -14,7 +14,7 @@ Solar geometry is in `solar.py`; scaling itself in `pipeline.py`.
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from astropy.io import fits
@@ -53,6 +53,14 @@ class Channel:
 
     def to_dict(self) -> dict:
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: dict) -> Channel:
+        """From `to_dict`; `ValueError` or `TypeError` for anything else."""
+        channel = cls(**content)
+        if not (isinstance(channel.name, str) and isinstance(channel.time, str) and channel.scale in ("linear", "log10")):
+            raise ValueError(f"no channel: {content}")
+        return replace(channel, lower=float(channel.lower), upper=float(channel.upper))
 
 
 def set_channel_cards(header: fits.Header, channels: list[Channel]) -> None:

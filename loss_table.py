@@ -41,7 +41,10 @@ class LossTable:
             return
         try:
             with open(path, newline="", encoding="utf-8") as file:
-                self._rows = [row for row in csv.DictReader(file, restkey="", restval="") if int(row["iteration"]) <= keep_until]
+                reader = csv.DictReader(file, restkey="", restval="")
+                if "iteration" not in (reader.fieldnames or ()):
+                    raise KeyError("iteration")
+                self._rows = [row for row in reader if int(row["iteration"]) <= keep_until]
         except (OSError, ValueError, KeyError, csv.Error) as error:
             raise UserError(f"cannot read {path}: it is damaged, or not the table of a run ({type(error).__name__}). Move it away, "
                             "and the run goes on with a new one") from error

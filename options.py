@@ -11,7 +11,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-__all__ = ["train_parser", "test_parser", "prepare_parser", "evaluate_parser", "sun_parser", "command_parser", "parse", "boolean",
+__all__ = ["train_parser", "test_parser", "prepare_parser", "evaluate_parser", "sun_parser", "command_parser", "parse", "checked",
+           "boolean",
            "MODEL_FLAGS"]
 
 # Every command starts here, before torch: its threads shall sleep while they wait for each other. Those that spin, which is the
@@ -71,11 +72,13 @@ def boolean(text: str) -> bool:
     return words[text.lower()]
 
 
-def _at_least(lowest: float, kind: Callable = int) -> Callable[[str], float]:
+def _at_least(lowest: float, kind: Callable = int, highest: float = 10**15) -> Callable[[str], float]:
     def number(text: str) -> float:
         value = kind(text)
         if not value >= lowest:
             raise argparse.ArgumentTypeError(f"{text} is below {lowest}")
+        if value > highest:
+            raise argparse.ArgumentTypeError(f"{text} is above {highest:g}")
         return value
     number.__name__ = kind.__name__
     return number
@@ -89,6 +92,18 @@ def _share(text: str) -> float:
 
 
 COUNT, WHOLE, POSITIVE = _at_least(1), _at_least(0), _at_least(0, float)
+WIDTH, FEW, MANY = _at_least(1, highest=4096), _at_least(0, highest=16), _at_least(0, highest=1000)      # of what takes memory
+
+
+def checked(parser: argparse.ArgumentParser, name: str, value: object) -> str:
+    """Why `value` cannot be that of the option `name`, as if it had been typed; empty if it can."""
+    action = next(action for action in parser._actions if action.dest == name)
+    try:
+        typed = parser._get_value(action, str(value))
+        parser._check_value(action, typed)
+    except argparse.ArgumentError as error:
+        return str(error)
+    return "" if type(typed) is type(value) and typed == value else f"argument --{name}: {value!r} is a {type(value).__name__}"
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> argparse.Namespace:
@@ -125,11 +140,11 @@ def train_parser() -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("discriminator and losses")
     add = group.add_argument
-    add("--n_D", type=COUNT, default=2, help="discriminator scales")
-    add("--n_df", type=COUNT, default=64, help="width of the discriminator's first layer")
+    add("--n_D", type=_at_least(1, highest=8), default=2, help="discriminator scales")
+    add("--n_df", type=WIDTH, default=64, help="width of the discriminator's first layer")
     add("--ch_balance", type=POSITIVE, default=1.0, help="repeat the smaller side in the discriminator's input; 0: each side once")
     add("--GAN_type", choices=("LSGAN", "GAN"), default="LSGAN", help="adversarial loss: least squares, or cross entropy on logits")
-    add("--n_CC", type=WHOLE, default=4, help="resolutions in the correlation loss")
+    add("--n_CC", type=FEW, default=4, help="resolutions in the correlation loss")
     add("--ccc", type=boolean, default=True, help="True: concordance correlation; False: Pearson's")
     add("--lambda_LSGAN", type=POSITIVE, default=2.0, help="weight of the adversarial loss")
     add("--lambda_FM", type=POSITIVE, default=10.0, help="weight of the feature-matching loss")
@@ -141,7 +156,7 @@ def train_parser() -> argparse.ArgumentParser:
     add = group.add_argument
     add("--input_dir_train", default="./datasets/Train/Input", help="folder of input images")
     add("--target_dir_train", default="./datasets/Train/Target", help="folder of target images, paired by name")
-    add("--padding_size", type=WHOLE, default=0, help="pad by this many pixels, then crop at random back to size")
+    add("--padding_size", type=_at_least(0, highest=16384), default=0, help="pad by this many pixels, then crop at random back to size")
     add("--max_rotation_angle", type=POSITIVE, default=0.0, help="rotate each pair by one random angle within +- this, degrees")
     add("--no_shuffle", action="store_true", help="take the pairs in the order of their names")
 
@@ -246,7 +261,7 @@ def _run_flags(parser: argparse.ArgumentParser) -> None:
     add("--gpu_ids", default="0", help="GPU numbers, 0,1 for two; -1 for the CPU")
     add("--data_type", type=int, choices=(16, 32), default=32, help="16: mixed precision (bfloat16, or float16 with loss scaling)")
     add("--batch_size", type=COUNT, default=1, help="images a step, on each GPU")
-    add("--n_workers", type=WHOLE, default=1, help="loader processes")
+    add("--n_workers", type=MANY, default=1, help="loader processes")
     add("--seed", type=WHOLE, default=0, help="of weights, shuffling and augmentation")
 
 
@@ -256,7 +271,7 @@ def _data_flags(parser: argparse.ArgumentParser) -> None:
         add(f"--data_format_{side}", choices=FORMATS, default="tif", type=lambda text: text.lower().lstrip("."), metavar="FORMAT",
             help=f"extension of the {side} files: {', '.join(FORMATS)}; FITS may be compressed (.gz)")
     for side in ("input", "target"):
-        add(f"--{side}_ch", type=COUNT, default=1, help=f"{side} channels")
+        add(f"--{side}_ch", type=WIDTH, default=1, help=f"{side} channels")
     add("--data_size", type=COUNT, default=None, help="pixels on a side; checked against the images (default: the images' own)")
     auto = "(default: the data's cards, else 0..255 for 8-bit images, else -1..1{})"
     for side in ("input", "target"):
@@ -275,9 +290,9 @@ def _data_flags(parser: argparse.ArgumentParser) -> None:
 
 def _network_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("generator").add_argument
-    add("--n_gf", type=COUNT, default=64, help="width of the first layer")
-    add("--n_downsample", type=WHOLE, default=4, help="times the image is halved")
-    add("--n_residual", type=WHOLE, default=9, help="residual blocks")
+    add("--n_gf", type=WIDTH, default=64, help="width of the first layer")
+    add("--n_downsample", type=FEW, default=4, help="times the image is halved")
+    add("--n_residual", type=MANY, default=9, help="residual blocks")
     add("--trans_conv", type=boolean, default=True, help="False: bilinear upsampling and convolutions in the decoder")
     add("--norm_type", choices=("InstanceNorm2d", "BatchNorm2d"), default="InstanceNorm2d", help="normalisation")
     add("--padding_type", choices=("replication", "reflection", "zero"), default="replication", help="padding")

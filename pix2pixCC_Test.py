@@ -27,10 +27,10 @@ from gallery import gallery
 from generation import Loaded, Output, Source, SourceDataset, Unreadable, find_sources
 from images import Image, list_images
 from networks import Generator
-from provenance import verify_product
+from provenance import Finding, verify_product
 from runs import as_built, contradicted_scaling, scaling_flags
 from scaling import Scaling, resolve_scaling
-from utils import UserError, file_sha256, read_json, run_command, stem_of
+from utils import UserError, file_sha256, run_command, stem_of
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,8 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     folder = RunFolder(opt.dataset_name)
     record = as_built(folder, opt, (*MODEL_FLAGS, "data_format_input", "data_format_target"))
     network = "G_ema" if opt.average else "G"
-    if opt.iteration == "best" and folder.best_file.is_file():
-        network = str(read_json(folder.best_file).get("network", "G"))
+    if opt.iteration == "best" and (best := folder.best()):
+        network = best.network
     iterations = folder.choose(opt.iteration, network)
     with join_ranks(opt.gpu_ids) as ranks:
         seed_everything(opt.seed)
@@ -55,9 +55,10 @@ def main(argv: list[str] | None = None) -> int:
         for line in missing:
             ranks.say(line)
         ranks.say(f"{len(sources)} inputs, {len(iterations)} checkpoints of {folder.path}, on {ranks.size} x {ranks.device}")
-        generator = Generator(opt.input_ch, opt.target_ch, model=opt.model, n_gf=opt.n_gf, n_downsample=opt.n_downsample,
-                              n_residual=opt.n_residual, norm_type=opt.norm_type, padding_type=opt.padding_type,
-                              trans_conv=opt.trans_conv).to(ranks.device).eval()
+        with torch.device("meta"):            # no memory for a network that the checkpoint may not be of
+            generator = Generator(opt.input_ch, opt.target_ch, model=opt.model, n_gf=opt.n_gf, n_downsample=opt.n_downsample,
+                                  n_residual=opt.n_residual, norm_type=opt.norm_type, padding_type=opt.padding_type,
+                                  trans_conv=opt.trans_conv).eval()
         if opt.compile:
             generator.compile()
         truths = {} if opt.target_dir_test is None else {
@@ -65,7 +66,14 @@ def main(argv: list[str] | None = None) -> int:
         problems: dict[str, str] = {}
         for iteration in iterations:
             weights = folder.weights(iteration, network)
-            load_weights(generator, weights)
+            try:
+                load_weights(generator, weights)
+            except UserError as error:
+                if len(iterations) == 1:
+                    raise
+                problems[f"iteration {iteration}"] = str(error)
+                continue
+            generator.to(ranks.device)
             output = Output(folder.generated / str(iteration), opt.data_format_target, target_scaling, opt.save_scale,
                             None if opt.no_preview else opt.image_mode,
                             {"model": opt.model, "checkpoint": str(weights), "checkpoint_sha256": file_sha256(weights),
@@ -93,9 +101,9 @@ def scalings(opt, record: dict | None) -> tuple[Scaling | Callable[[Image], Scal
         contradiction = contradicted_scaling(opt, record["scaling"])
         if contradiction:
             raise UserError(f"{contradiction}: this model was trained otherwise; leave the flag out")
-        described = record.get("channels", {}).get("input")
+        described = (record.get("channels") or {}).get("input")
         return (Scaling.from_dict(record["scaling"]["input"]), Scaling.from_dict(record["scaling"]["target"]),
-                [Channel(**channel) for channel in described] if described else None, record.get("size"))
+                [Channel.from_dict(channel) for channel in described] if described else None, record.get("size"))
     eight_bit = opt.data_format_target in ("png", "jpg", "jpeg")
     blank = Image(torch.zeros(opt.target_ch, 1, 1).numpy(), None, None, eight_bit, Path("target"))
     target = resolve_scaling(blank, side="target", **scaling_flags(opt, "target", described=False))
@@ -157,7 +165,10 @@ def verify(files: list[str]) -> int:
     """Check products and say what holds; 2 if anything does not."""
     sound = True
     for file in files:
-        findings = verify_product(file)
+        try:
+            findings = verify_product(file)
+        except UserError as error:
+            findings = [Finding(False, str(error))]
         sound &= all(finding.holds for finding in findings)
         for finding in findings:
             print(f"{'ok ' if finding.holds else 'BAD'} {file}: {finding.text}")

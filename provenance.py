@@ -52,8 +52,11 @@ def verify_product(path: str | os.PathLike, checkpoint: str | os.PathLike | None
             with fits.open(path, checksum=True) as hdus:
                 hdus.verify("exception")
                 header = hdus[0].header.copy()
-    except (OSError, EOFError, KeyError, ValueError, TypeError, fits.VerifyError) as error:
-        raise UserError(f"cannot read {path}: it is missing or no FITS file ({error})") from error
+    except UserError:
+        raise
+    # A damaged file leads astropy to anything.
+    except Exception as error:
+        raise UserError(f"cannot read {path}: it is missing, damaged or no FITS file ({' '.join(str(error).split())[:200]})") from error
     return [_checksums(header, [str(warning.message) for warning in caught]), _checkpoint(path, header, checkpoint), *_inputs(header)]
 
 
@@ -68,7 +71,8 @@ def _checkpoint(path: Path, header: fits.Header, checkpoint: str | os.PathLike |
     name, expected = str(header.get("CKPTFILE", "")), str(header.get("CKPTSHA", ""))
     if not name or not expected:
         return Finding(False, "the header names no checkpoint (CKPTFILE, CKPTSHA)")
-    weights = Path(checkpoint) if checkpoint else path.absolute().parents[3] / "Model" / os.path.basename(name)
+    run = os.path.normpath(path.absolute().parent / "../../..")
+    weights = Path(checkpoint) if checkpoint else Path(run) / "Model" / os.path.basename(name)
     if not weights.is_file():
         return Finding(False, f"its checkpoint {weights} is not there")
     same = file_sha256(weights) == expected

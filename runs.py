@@ -14,6 +14,7 @@ import torch
 
 from checkpoints import RunFolder
 from cubes import Channel
+from options import checked, test_parser
 from pipeline import list_images, pair_files, read_image
 from scaling import Scaling, resolve_scaling
 from utils import VERSION, UserError, read_json, stem_of, time_in_name
@@ -152,17 +153,36 @@ def as_built(folder: RunFolder, opt, names: Sequence[str]) -> dict | None:
     if not folder.options.is_file():
         return None
     record = read_json(folder.options)
-    if not isinstance(record.get("options"), dict) or not isinstance(record.get("scaling"), dict):
-        raise UserError(f"{folder.options} is not an options file of this program; move it away to give every flag yourself")
+    _check_record(record, folder.options)
     made_with = record["options"]
     for name in names:
         if name not in made_with:
             continue
+        if problem := checked(test_parser(), name, made_with[name]):
+            raise UserError(f"{folder.options} is damaged: {problem}; put it right, or move it away to give every flag yourself")
         if name in opt.given and getattr(opt, name) != made_with[name]:
             raise UserError(f"--{name} {getattr(opt, name)} contradicts {folder.options}: this model was trained with {made_with[name]}; "
                             "leave the flag out")
         setattr(opt, name, made_with[name])
     return record
+
+
+def _check_record(record: dict, path: Path) -> None:
+    """Raise a `UserError` unless an options file says what a generator is made and used by."""
+    try:
+        options, scaling, size = record["options"], record["scaling"], record.get("size")
+        described = record.get("channels") or {}
+        if not isinstance(options, dict) or not (size is None or (type(size) is int and size > 0)):
+            raise ValueError("options, size")
+        for side in ("input", "target"):
+            limits = Scaling.from_dict(scaling[side])
+            count = options.get(f"{side}_ch", len(limits.lower))
+            channels = [Channel.from_dict(channel) for channel in described.get(side) or []]
+            if {len(limits.lower), len(limits.upper), len(limits.log)} != {count} or len(channels) not in (0, count):
+                raise ValueError(f"{side} channels")
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged, or not an options file of this program ({type(error).__name__}: {error}); "
+                        "move it away to give every flag yourself") from error
 
 
 def contradicted_scaling(opt, scaling: dict) -> str:

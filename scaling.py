@@ -70,9 +70,13 @@ class Scaling:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Scaling:
-        """From `to_dict`."""
-        return cls(tuple(map(float, content["lower"])), tuple(map(float, content["upper"])), tuple(map(bool, content["log"])),
-                   bool(content["clip"]))
+        """From `to_dict`; `KeyError`, `ValueError` or `TypeError` for anything else."""
+        scaling = cls(tuple(map(float, content["lower"])), tuple(map(float, content["upper"])), tuple(map(bool, content["log"])),
+                      bool(content["clip"]))
+        for lower, upper, log in zip(scaling.lower, scaling.upper, scaling.log, strict=True):
+            if not -math.inf < lower < upper < math.inf or (log and lower <= 0):
+                raise ValueError(f"limits {lower} and {upper}")
+        return scaling
 
 
 def _centre_and_half(lower: float, upper: float, log: bool) -> tuple[float, float]:

@@ -4,6 +4,8 @@ The loop around it stands in `pix2pixCC_Train.py`; the terms in `losses.py`. Sou
 """
 from __future__ import annotations
 
+import operator
+
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -192,7 +194,7 @@ class AdversarialTraining:
             if state["scaler"]:
                 self.scaler.load_state_dict(state["scaler"])
             self.sums, self.good_steps = state["sums"].to(self.device, copy=True), state["good_steps"].to(self.device, copy=True)
-            self.steps = state["steps"]
+            self.steps = operator.index(state["steps"])
             if self.average is not None and "average" in state:
                 self.average.load_state_dict(state["average"])
         # What PyTorch raises depends on where the difference is.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import re
@@ -28,6 +29,8 @@ class UserError(Exception):
 
 def run_command(main: Callable[[], int | None]) -> None:
     """Run a command's `main` and leave with its status; a `UserError` is one message on standard error and status 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")      # names of files need not be UTF-8
     try:
         status = main() or 0
     except UserError as error:
@@ -92,7 +95,7 @@ def read_json(path: str | os.PathLike) -> dict:
     """Read a JSON object; a `UserError` names the file if it is missing or damaged."""
     try:
         content = json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"cannot read {path}: it should hold a JSON object")

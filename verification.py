@@ -153,7 +153,7 @@ def _recall(remember: str | os.PathLike | None) -> dict[Any, dict[str, Any]]:
     try:
         content = json.loads(Path(remember).read_text())
         return content["files"] if content["format"] == _FORMAT and all(map(_is_finding, content["files"].values())) else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
 

@@ -6,7 +6,6 @@ import pickle
 import random
 import struct
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import tifffile
@@ -14,18 +13,18 @@ from astropy.io import fits
 from PIL import Image as PillowImage
 
 # Names that have broken programs before. Each takes a stem of its own, so that all can lie in one folder.
-NAMES = ("{}", "{} with spaces", "{}_ünïcödé_太陽", "{}\nnewline", "{}'quote\"", "-{}", "{};rm -rf", "{}%s%d{{}}", "{}<script>", "{}\t", "{}" + "x" * 180,
-         "{}\udcff", "{}..", "${{{}}}", "{}\u202e", "{}#?&")
+NAMES = ("{}", "{} with spaces", "{}_ünïcödé_太陽", "{}\nnewline", "{}'quote\"", "-{}", "{};rm -rf", "{}%s%d{{}}", "{}<script>", "{}\t",
+         "{}" + "x" * 180, "{}\udcff", "{}..", "${{{}}}", "{}\u202e", "{}#?&")
 
 
 class Trap:
-    """What is unpickled of it makes a file named as the trap: it is never to appear."""
+    """What is unpickled of it makes a folder named as the trap: it is never to appear."""
 
     def __init__(self, path):
         self.path = str(path)
 
     def __reduce__(self):
-        return (Path.touch, (Path(self.path),))
+        return (os.mkdir, (self.path,))
 
 
 def originals(data_format, channels, size):
@@ -88,16 +87,16 @@ def strange(data_format, size, trap):
               image[:, :-3], image[:0, :0], np.ones((5, size, size), np.float32), image[0], image * 1e38]
     if data_format in ("fits", "fts", "fit"):
         contents += [_written(fits.PrimaryHDU(array).writeto) for array in arrays]
-        contents += [_header(NAXIS=2, NAXIS1=10**9, NAXIS2=10**9), _header(NAXIS=2, NAXIS1=0, NAXIS2=0), _header(NAXIS=2, NAXIS1=-5, NAXIS2=5),
-                     _header(NAXIS=999), _header(NAXIS=2, NAXIS1=16000, NAXIS2=16000), _header(NAXIS=2, NAXIS1=2**40, NAXIS2=1),
+        contents += [_header(NAXIS=2, NAXIS1=10**9, NAXIS2=10**9), _header(NAXIS=2, NAXIS1=0, NAXIS2=0),
+                     _header(NAXIS=2, NAXIS1=-5, NAXIS2=5), _header(NAXIS=999), _header(NAXIS=2, NAXIS1=16000, NAXIS2=16000), _header(NAXIS=2, NAXIS1=2**40, NAXIS2=1),
                      gzip.compress(_header(NAXIS=2, NAXIS1=16000, NAXIS2=16000) + bytes(1 << 20)),
                      _written(fits.HDUList([fits.PrimaryHDU(), _object_table()]).writeto)]
     elif data_format == "npy":
         contents += [_written(lambda file, array=array: np.save(file, array)) for array in arrays]
         contents += [_written(lambda file: np.save(file, np.array([Trap(trap)], object), allow_pickle=True)),
                      _written(lambda file: np.savez(file, image=image)), _npy_header((10**9, 10**9)), _npy_header((16000, 16000)),
-                     _npy_header((size, size), "<c16") + bytes(16 * size * size), _npy_header((size, size), "<U8") + bytes(32 * size * size),
-                     _npy_header((0, 0)), _npy_header((-4, 4)), _npy_header((size, size), "|O")]
+                     _npy_header((size, size), "<c16") + bytes(16 * size * size), _npy_header((0, 0)), _npy_header((-4, 4)),
+                     _npy_header((size, size), "<U8") + bytes(32 * size * size), _npy_header((size, size), "|O")]
     elif data_format in ("tif", "tiff"):
         contents += [_written(lambda file, array=array: tifffile.imwrite(file, array)) for array in arrays if array.size]
     else:

@@ -18,7 +18,8 @@ from synthetic_view import observer_at
 SIZE = 32
 NOON = datetime(2011, 3, 5, 12)
 GENERATOR = ["--gpu_ids", "-1", "--n_gf", "4", "--n_downsample", "2", "--n_residual", "1"]
-LIMITS = [word for side in ("input", "target") for word in (f"--saturation_lower_limit_{side}", "0", f"--saturation_upper_limit_{side}", "200")]
+LIMITS = ["--saturation_lower_limit_input", "0", "--saturation_upper_limit_input", "200",
+          "--saturation_lower_limit_target", "0", "--saturation_upper_limit_target", "200"]
 CASES = [*((command, data_format) for command in ("Test", "Train", "Evaluate") for data_format in FORMATS),
          ("Prepare", "farside"), ("Prepare", "train")]
 
@@ -118,7 +119,8 @@ def _for_train(folder, data_format, number, chance):
     for path in list_images(sides[0], data_format):
         (sides[1] / path.name).write_bytes(good[0])
     flags = ["--dataset_name", "run", *NETWORK, *LIMITS, "--data_format_input", data_format, "--data_format_target", data_format,
-             "--input_dir_train", "data/Input", "--target_dir_train", "data/Target", "--n_workers", chance.choice((0, 2)), "--n_iterations", 2]
+             "--input_dir_train", "data/Input", "--target_dir_train", "data/Target",
+             "--n_workers", chance.choice((0, 2)), "--n_iterations", 2]
 
     def count(said):
         match = re.search(r"error: (\d+) of (\d+) files cannot be used", said)
