@@ -15,9 +15,9 @@ __all__ = ["train_parser", "test_parser", "prepare_parser", "evaluate_parser", "
            "boolean",
            "MODEL_FLAGS"]
 
-# Every command starts here, before torch: its threads shall sleep while they wait for each other. Those that spin, which is the
-# default, starve each other on a machine that is shared, and a step then takes ten times as long.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Every command starts here, before torch: its threads shall soon go to sleep while they wait for each other. Those that spin for
+# long, which is the default, starve each other on a machine that is shared, and a step then takes ten times as long.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 FORMATS = ("tif", "tiff", "png", "jpg", "jpeg", "npy", "fits", "fts", "fit")
 IMAGE_MODES = ("png", "jpg", "jpeg", "tif", "tiff")
