@@ -63,6 +63,7 @@ def main(argv: list[str] | None = None) -> int:
             generator.compile()
         truths = {} if opt.target_dir_test is None else {
             stem_of(path): path for path in list_images(opt.target_dir_test, opt.data_format_target, side="target")}
+        half = half_precision(ranks.device) if opt.data_type == 16 else None
         problems: dict[str, str] = {}
         for iteration in iterations:
             weights = folder.weights(iteration, network)
@@ -74,6 +75,8 @@ def main(argv: list[str] | None = None) -> int:
                 problems[f"iteration {iteration}"] = str(error)
                 continue
             generator.to(ranks.device)
+            if half is not None:
+                generator.round_weights(half)
             output = Output(folder.generated / str(iteration), opt.data_format_target, target_scaling, opt.save_scale,
                             None if opt.no_preview else opt.image_mode,
                             {"model": opt.model, "checkpoint": str(weights), "checkpoint_sha256": file_sha256(weights),
@@ -81,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
             keep = opt.iteration == "-1" and not opt.overwrite
             todo = [source for source in sources[ranks.rank::ranks.size] if not (keep and output.is_finished(source))]
             problems |= generate(generator, todo, input_scaling, output, ranks, batch_size=opt.batch_size, n_workers=opt.n_workers,
-                                 half=half_precision(ranks.device) if opt.data_type == 16 else None, title=f"iteration {iteration}")
+                                 half=half, title=f"iteration {iteration}")
         ranks.barrier()
         failed = ranks.most(len(problems))
         if ranks.is_first:
