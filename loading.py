@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
@@ -29,16 +29,35 @@ def batches_on(device: torch.device, dataset: Dataset, batch_sampler: Sampler, n
     if device.type != "cuda":
         yield from batches
         return
-    copying, ahead = torch.cuda.Stream(device), None
-    for batch in batches:
+    copying = torch.cuda.Stream(device)
+
+    def send(batch: dict) -> dict:
         with torch.cuda.stream(copying):
-            moved = {name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
-                     for name, value in batch.items()}
+            return {name: value.to(device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+                    for name, value in batch.items()}
+
+    def receive(batch: dict) -> dict:
+        """The stream of the computation waits for the copy, and keeps its memory until it is done."""
+        here = torch.cuda.current_stream()
+        here.wait_stream(copying)
+        for value in batch.values():
+            if isinstance(value, torch.Tensor):
+                value.record_stream(here)
+        return batch
+
+    yield from _one_ahead(batches, send, receive)
+
+
+def _one_ahead(batches: Iterator[dict], send: Callable[[dict], dict], receive: Callable[[dict], dict]) -> Iterator[dict]:
+    """Each batch sent and received, the next one sent before this one is handed out."""
+    ahead = None
+    for batch in batches:
+        sent = send(batch)
         if ahead is not None:
-            yield _handed_over(ahead, copying)
-        ahead = moved
+            yield receive(ahead)
+        ahead = sent
     if ahead is not None:
-        yield _handed_over(ahead, copying)
+        yield receive(ahead)
 
 
 def _loaded(loader: DataLoader) -> Iterator[dict]:
@@ -66,13 +85,3 @@ def _heed_only_the_parent(_worker: int) -> None:
         threading.Thread(target=listen, name="signals", daemon=True).start()
     else:      # macOS
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-
-
-def _handed_over(batch: dict, copying: torch.cuda.Stream) -> dict:
-    """The stream of the computation waits for the copy and keeps its memory until it is done."""
-    here = torch.cuda.current_stream()
-    here.wait_stream(copying)
-    for value in batch.values():
-        if isinstance(value, torch.Tensor):
-            value.record_stream(here)
-    return batch

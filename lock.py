@@ -19,6 +19,7 @@ from utils import UserError
 __all__ = ["FolderLock"]
 
 UNKNOWN = "unknown"
+PROCESSES = Path("/proc")
 
 
 class FolderLock:
@@ -144,7 +145,7 @@ def _is_stale(text: str) -> bool:
 def _start_of(pid: int) -> str | None:
     """When process `pid` of this machine started (in clock ticks since boot); None if it has ended."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        fields = (PROCESSES / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()
         return None if fields[0] in "ZX" else fields[19]
     except (OSError, IndexError):                          # no /proc here, or processes of others are hidden in it
         pass

@@ -88,7 +88,8 @@ def strange(data_format, size, trap):
     if data_format in ("fits", "fts", "fit"):
         contents += [_written(fits.PrimaryHDU(array).writeto) for array in arrays]
         contents += [_header(NAXIS=2, NAXIS1=10**9, NAXIS2=10**9), _header(NAXIS=2, NAXIS1=0, NAXIS2=0),
-                     _header(NAXIS=2, NAXIS1=-5, NAXIS2=5), _header(NAXIS=999), _header(NAXIS=2, NAXIS1=16000, NAXIS2=16000), _header(NAXIS=2, NAXIS1=2**40, NAXIS2=1),
+                     _header(NAXIS=2, NAXIS1=-5, NAXIS2=5), _header(NAXIS=999), _header(NAXIS=2, NAXIS1=16000, NAXIS2=16000),
+                     _header(NAXIS=2, NAXIS1=2**40, NAXIS2=1),
                      gzip.compress(_header(NAXIS=2, NAXIS1=16000, NAXIS2=16000) + bytes(1 << 20)),
                      _written(fits.HDUList([fits.PrimaryHDU(), _object_table()]).writeto)]
     elif data_format == "npy":

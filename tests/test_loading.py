@@ -1,0 +1,81 @@
+"""Batches from loader processes: in order, one ahead on a GPU, and errors as their message."""
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+import loading
+from loading import batches_on
+from utils import UserError
+
+CPU = torch.device("cpu")
+
+
+class Numbers(Dataset):
+    def __init__(self, bad=None):
+        self.bad = bad
+
+    def __getitem__(self, index):
+        if index == self.bad:
+            raise UserError(f"cannot read image {index}")
+        return {"input": torch.tensor([index]), "index": index}
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_batches_come_in_the_order_of_the_sampler(n_workers):
+    batches = list(batches_on(CPU, Numbers(), [[3, 1], [0, 2], [4]], n_workers))
+    assert [batch["input"].flatten().tolist() for batch in batches] == [[3, 1], [0, 2], [4]]
+
+
+@pytest.mark.parametrize("n_workers", [0, 2])
+def test_an_image_that_cannot_be_read_is_its_message_alone(n_workers):
+    batches = batches_on(CPU, Numbers(bad=2), [[1], [2], [3]], n_workers)
+    assert next(batches)["input"].item() == 1
+    with pytest.raises(UserError, match="^cannot read image 2$"):
+        next(batches)
+
+
+def test_loader_processes_hear_no_signal_but_their_parents():
+    before = set(multiprocessing.active_children())
+    batches = batches_on(CPU, Numbers(), [[k] for k in range(50)], 1)
+    next(batches)
+    (worker,) = set(multiprocessing.active_children()) - before
+    os.system(f"kill -TERM {worker.pid}; kill -INT {worker.pid}")      # a shell's, as a batch system's would be
+    time.sleep(0.2)
+    assert worker.is_alive() and next(batches)["input"].item() == 1
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)            # PyTorch's would tell of the end that is meant here
+    try:
+        worker.terminate()
+        worker.join(5)
+        assert not worker.is_alive()
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+
+
+def test_the_next_batch_is_on_its_way_while_one_is_worked_on():
+    events = []
+
+    def send(batch):
+        events.append(("sent", batch["index"]))
+        return batch
+
+    def receive(batch):
+        events.append(("received", batch["index"]))
+        return batch
+
+    for batch in loading._one_ahead(iter({"index": k} for k in range(3)), send, receive):
+        events.append(("used", batch["index"]))
+    assert events == [("sent", 0), ("sent", 1), ("received", 0), ("used", 0), ("sent", 2), ("received", 1), ("used", 1),
+                      ("received", 2), ("used", 2)]
+    assert list(loading._one_ahead(iter(()), send, receive)) == []
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_batches_arrive_whole_on_a_gpu():
+    device = torch.device("cuda", 0)
+    for number, batch in enumerate(batches_on(device, Numbers(), [[k] for k in range(20)], 2)):
+        assert batch["input"].device == device and batch["input"].item() == batch["index"].item() == number
