@@ -69,7 +69,8 @@ def test_a_stale_lock_is_taken_over(path, text):
 
 @pytest.mark.parametrize("text, named", [
     (owner(host="node17"), "on node17"), ("", "process unknown on an unknown host"), ("[1]", "unknown"), ("{not json", "unknown"),
-    (owner(pid="7"), "process 7"), ('{"pid": 1}', "process 1 on an unknown host"), ("\0" * 100, "unknown")])
+    (owner(pid="7"), "process 7"), ('{"pid": 1}', "process 1 on an unknown host"), ("\0" * 100, "unknown")],
+    ids=["another machine", "empty", "list", "no JSON", "a word as number", "no host", "zeros"])
 def test_a_lock_that_nobody_here_can_judge_is_left_and_named(path, text, named):
     path.write_text(text)
     with pytest.raises(UserError, match=rf"{named}.*if that process is gone, delete {path}"), FolderLock(path).held():
