@@ -1,7 +1,6 @@
 """Batches from loader processes: in order, one ahead on a GPU, and errors as their message."""
 import multiprocessing
-import os
-import signal
+import subprocess
 import time
 
 import pytest
@@ -10,6 +9,7 @@ from torch.utils.data import Dataset
 
 import loading
 from loading import batches_on
+from stopping import without_signals
 from utils import UserError
 
 CPU = torch.device("cpu")
@@ -40,20 +40,18 @@ def test_an_image_that_cannot_be_read_is_its_message_alone(n_workers):
 
 
 def test_loader_processes_hear_no_signal_but_their_parents():
-    before = set(multiprocessing.active_children())
-    batches = batches_on(CPU, Numbers(), [[k] for k in range(50)], 1)
-    next(batches)
-    (worker,) = set(multiprocessing.active_children()) - before
-    os.system(f"kill -TERM {worker.pid}; kill -INT {worker.pid}")      # a shell's, as a batch system's would be
+    context = multiprocessing.get_context("fork")
+    ready = context.Event()
+    with without_signals():
+        worker = context.Process(target=lambda: (loading._heed_only_the_parent(0), ready.set(), time.sleep(60)))
+        worker.start()
+    assert ready.wait(30)
+    subprocess.run(f"kill -TERM {worker.pid}; kill -INT {worker.pid}", shell=True, check=True)      # as a batch system or a shell would
     time.sleep(0.2)
-    assert worker.is_alive() and next(batches)["input"].item() == 1
-    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)            # PyTorch's would tell of the end that is meant here
-    try:
-        worker.terminate()
-        worker.join(5)
-        assert not worker.is_alive()
-    finally:
-        signal.signal(signal.SIGCHLD, handler)
+    assert worker.is_alive()
+    worker.terminate()
+    worker.join(5)
+    assert worker.exitcode == 0
 
 
 def test_the_next_batch_is_on_its_way_while_one_is_worked_on():

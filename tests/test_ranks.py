@@ -120,6 +120,13 @@ def test_a_mistake_is_told_once_and_ends_all_ranks(here):
     assert "nowhere" in Path("log0").read_text() and Path("log1").read_text() == ""
 
 
+def test_batch_norms_over_several_processes_need_gpus(here):
+    Path("log0").unlink(missing_ok=True)
+    flags = ["--dataset_name", "norms", "--n_iterations", 2, "--norm_type", "BatchNorm2d", "--gpu_ids", "-1"]
+    assert [finish(rank) for rank in start_ranks(here, 2, *flags)] == [2, 2]
+    assert "--norm_type BatchNorm2d over several processes needs GPUs" in Path("log0").read_text()
+
+
 def test_a_rank_that_is_killed_ends_the_others_with_a_message(here):
     Path("log0").unlink(missing_ok=True)
     ranks = start_ranks(here, 2, "--dataset_name", "lost", "--n_epochs", 5000, "--save_freq", 4, "--display_freq", 10000)

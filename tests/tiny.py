@@ -70,9 +70,10 @@ def train(*argv):
 
 def start(folder, command, *argv, log="log", **environment):
     """The same in a process of its own, which can be killed. Its output goes to the file `log` in `folder`."""
-    process = _forkserver().Process(target=_work, args=(str(folder), command, [str(word) for word in argv], log,
-                                                        {name: str(value) for name, value in environment.items()}))
-    process.start()
+    with contextlib.chdir(ROOT):                           # where coverage finds its settings
+        process = _forkserver().Process(target=_work, args=(str(folder), command, [str(word) for word in argv], log,
+                                                            {name: str(value) for name, value in environment.items()}))
+        process.start()
     return process
 
 
