@@ -130,8 +130,9 @@ def _work(folder, command, argv, log, environment):
         stream.flush()
         os.dup2(output, stream.fileno())
         stream.reconfigure(line_buffering=True)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     if "FILE_LIMIT" in environment:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (int(environment["FILE_LIMIT"]),) * 2)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(environment["FILE_LIMIT"]), limits[1]))
     if "DIE_AT_WRITE" in environment:
         _die_at_write(int(environment["DIE_AT_WRITE"]))
     from importlib import import_module
@@ -146,6 +147,7 @@ def _work(folder, command, argv, log, environment):
         traceback.print_exc()
         sys.exit(1)
     finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)  # what coverage writes at the end is not what is tested
         if "MEASURE" in environment:
             Path("megabytes").write_text(f"{_megabytes() - before:.1f}")
 
