@@ -26,8 +26,9 @@ NAME = "aisfm_demo_stereo_b_20110305_120403"
 SUN = 20110305                                   # the seed of the observed Sun; those of the training set begin at 0
 NOMINAL_TIME = "2011-03-05T12:02:26"             # EUVI takes its passbands minutes apart; their mean is 12:04:03
 PASSBANDS = ("304", "193", "171")
-SIZE, PAIRS, EPOCHS = 256, 120, 10
-TRAINING = {"n_gf": 16, "n_df": 16, "n_downsample": 3, "n_residual": 6, "ch_balance": 1.5}
+SIZE, PAIRS, EPOCHS = 256, 120, 12
+TRAINING = {"n_gf": 16, "n_df": 16, "n_downsample": 3, "n_residual": 6, "ch_balance": 1.5,
+            "padding_size": 16, "lr": 5e-4, "ema": 0.995}
 NOTES = ("SYNTHETIC DEMO: no instrument took the images behind this file.", "They show a computed Sun; notebooks/make_sample.py made them.")
 
 
@@ -45,7 +46,7 @@ def train(work: Path, gpu_ids: str) -> None:
     run("pix2pixCC_Train.py", "--resume", folder=work, dataset_name="aisfm_demo", gpu_ids=gpu_ids,
         data_format_input="fits", data_format_target="fits", input_ch=7,
         input_dir_train="pairs/Train/Input", target_dir_train="pairs/Train/Target",
-        n_epochs=EPOCHS, epoch_decay=EPOCHS * 2 // 3, save_freq=PAIRS * EPOCHS // 4, display_freq=PAIRS * EPOCHS // 4, **TRAINING)
+        n_epochs=EPOCHS, epoch_decay=EPOCHS // 2, save_freq=PAIRS * EPOCHS // 4, display_freq=PAIRS * EPOCHS // 4, **TRAINING)
 
 
 def observe(work: Path) -> Path:
@@ -58,7 +59,7 @@ def observe(work: Path) -> Path:
 
 def generate(work: Path, gpu_ids: str) -> Path:
     """Generate with the last checkpoint; returns the product."""
-    run("pix2pixCC_Test.py", "--overwrite", folder=work, dataset_name="aisfm_demo", gpu_ids=gpu_ids, iteration=PAIRS * EPOCHS,
+    run("pix2pixCC_Test.py", "--average", "--overwrite", folder=work, dataset_name="aisfm_demo", gpu_ids=gpu_ids, iteration=PAIRS * EPOCHS,
         input_dir_test="farside")
     return next((work / "checkpoints" / "aisfm_demo" / "Image" / "Test" / str(PAIRS * EPOCHS)).glob("*_AI.fits"))
 
