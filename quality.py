@@ -5,6 +5,8 @@ partial and calibration images, a disk cut by the frame. Eclipses and transits a
 """
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from astropy.io import fits
 
@@ -107,15 +109,16 @@ def _frame_problem(header: fits.Header) -> str | None:
 
 def _pixel_problem(observation: Observation, max_missing: float) -> str | None:
     step = max(1, min(observation.data.shape) // SAMPLES)
-    disk = observer_disk_mask(observation.header, observation.data.shape)[::step, ::step]
-    missing = is_missing(observation)[::step, ::step][disk]
+    disk = observer_disk_mask(observation.header, observation.data.shape, step=step)
+    sample = replace(observation, data=observation.data[::step, ::step])
+    missing = is_missing(sample)[disk]
     if missing.mean() > max_missing:
         return f"{missing.mean():.1%} of the disk is missing, more than {max_missing:.1%}"
-    values = observation.data[::step, ::step][disk][~missing]
+    values = sample.data[disk][~missing]
     if values.size == 0 or values.min() == values.max():
         return "a constant image"
     if not observation.is_magnetogram:
-        median = np.nanmedian(calibrate(observation)[::step, ::step][disk])
+        median = np.nanmedian(calibrate(sample)[disk])
         if not median > 0:
             return f"the median on the disk is {median:.3g}, not above zero"
     return None

@@ -221,8 +221,10 @@ def disk_place(header: fits.Header) -> tuple[float, float, np.ndarray]:
     return float(column), float(row), wcs.pixel_scale_matrix * 3600 / radius
 
 
-def observer_disk_mask(header: fits.Header, shape: tuple[int, int], limit: float = LIMB) -> np.ndarray:
+def observer_disk_mask(header: fits.Header, shape: tuple[int, int], limit: float = LIMB, step: int = 1) -> np.ndarray:
     """True within `limit` solar radii in an image with a helioprojective header, wherever the disk stands; bool (H, W).
+
+    With `step` n, of every n-th row and column only.
 
     Raises
     ------
@@ -230,6 +232,6 @@ def observer_disk_mask(header: fits.Header, shape: tuple[int, int], limit: float
         The header has no plate scale, or neither DSUN_OBS nor RSUN_OBS.
     """
     column, row, scale = disk_place(header)
-    columns, rows = np.arange(shape[1])[None, :] - column, np.arange(shape[0])[:, None] - row
+    columns, rows = np.arange(0, shape[1], step)[None, :] - column, np.arange(0, shape[0], step)[:, None] - row
     x, y = (scale[axis, 0] * columns + scale[axis, 1] * rows for axis in (0, 1))
     return x ** 2 + y ** 2 <= limit ** 2
