@@ -2,7 +2,8 @@
 
 All flux is carried by small elements (Carrington longitude, latitude, magnetic flux), so that the field is the same whoever
 looks at it and at whatever resolution. Two families: bipolar active regions (Hale's law, Joy's law, a compact leading and a
-scattered following polarity) and the mixed-polarity network at the borders of supergranules.
+scattered following polarity) and the mixed-polarity network at the borders of supergranules, in which one or the other polarity
+prevails over wide areas for months.
 How they look is in `synthetic_images.py`.
 """
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 
 import numpy as np
+from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
@@ -31,6 +33,9 @@ NETWORK_ELEMENTS = 36000             # on the whole sphere
 NETWORK_FLUX = 9e18                  # Mx, mean of an element: about 5 G of unsigned flux
 NETWORK_TURNOVER_DAYS = 1.5          # lifetime of a supergranule
 SUPERGRANULES = 6500
+REMNANTS = 14                        # unipolar areas that begin in a rotation
+REMNANT_ROTATIONS = 3                # how long they can be seen, in rotations
+PREVAILING = 0.5                     # the greatest share by which one polarity outweighs the other in them
 LOOP_LIGHT = 1 / 140                 # the quiet Sun being about 1
 
 
@@ -205,11 +210,38 @@ def _network_frame(seed: int, frame: int) -> FluxElements:
     random = np.random.default_rng([seed, 4, frame + 1_000_000])
     x, y, z = Rotation.from_quat(random.normal(size=4)).apply(_network_template()).T
     latitude = np.degrees(np.arcsin(np.clip(z, -1, 1)))
+    longitude = np.degrees(np.arctan2(y, x))
     # Above 55 degrees one polarity prevails, as it did in 2011: the polar caps, opposite to each other.
     polar = HALE_SIGN_NORTH * np.sign(z) * 0.3 * np.clip((np.abs(latitude) - 50) / 15, 0, 1)
-    sign = np.where(random.random(len(z)) < 0.5 * (1 + polar), 1.0, -1.0)
+    prevailing = polar + _prevailing_polarity(seed, frame * NETWORK_TURNOVER_DAYS, longitude, latitude)
+    sign = np.where(random.random(len(z)) < 0.5 * (1 + prevailing), 1.0, -1.0)
     flux = sign * random.exponential(NETWORK_FLUX, len(z))
-    return FluxElements(np.degrees(np.arctan2(y, x)), latitude, flux - flux.mean(), random.normal(0, 1, len(z)))
+    return FluxElements(longitude, latitude, flux - flux.mean(), random.normal(0, 1, len(z)))
+
+
+def _prevailing_polarity(seed: int, day: float, longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
+    """By how much positive network elements outnumber negative ones at these places, as a share of all.
+
+    Unipolar areas some tens of degrees wide are what is left of old active regions; they outlive the network that makes them
+    visible, for months (Bumba & Howard 1965), and rotate differentially. EUV light shows them as coronal holes at most,
+    never their sign: only an earlier magnetogram tells it.
+    """
+    grid_latitude, grid_longitude = np.mgrid[-88:89:4, 0:360:4].astype(float)
+    total = np.zeros(grid_latitude.shape)
+    block = int(np.floor(day / SYNODIC_PERIOD_DAYS))
+    for number in range(block - REMNANT_ROTATIONS, block + 1):
+        random = np.random.default_rng([seed, 7, number + 1_000_000])
+        birth = (number + random.random(REMNANTS)) * SYNODIC_PERIOD_DAYS
+        centre, at = random.uniform(0, 360, REMNANTS), np.clip(random.normal(0, 25, REMNANTS), -60, 60)
+        width, sign = random.uniform(9, 18, REMNANTS), random.choice([-1, 1], REMNANTS)
+        age = (day - birth) / (REMNANT_ROTATIONS * SYNODIC_PERIOD_DAYS)
+        for k in np.flatnonzero((age > 0) & (age < 1)):
+            shear = (rotation_rate(grid_latitude) - CARRINGTON_RATE) * (day - birth[k])
+            east = (grid_longitude - centre[k] - shear + 180) % 360 - 180
+            distance = np.hypot(east * np.cos(np.radians(at[k])), grid_latitude - at[k]) / width[k]
+            total += 2 * sign[k] * np.sin(np.pi * age[k]) * np.exp(-0.5 * distance ** 2)
+    places = np.stack([(latitude + 88) / 4, longitude % 360 / 4])
+    return PREVAILING * np.tanh(map_coordinates(total, places, order=1, mode="grid-wrap"))
 
 
 def network(seed: int, day: float) -> FluxElements:

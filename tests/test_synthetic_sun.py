@@ -104,6 +104,22 @@ def test_regions_keep_to_two_belts_and_the_flux_balances(many_regions):
         assert abs(elements.flux.sum()) < 1e-3 * np.abs(elements.flux).sum()
 
 
+def test_one_polarity_prevails_over_wide_areas_for_weeks_and_not_for_a_year():
+    """The network itself is another one after some days: what lasts is which polarity outweighs the other, in cells of 20 degrees."""
+    def imbalance(seed, day):
+        elements = synthetic_field.network(seed, day)
+        low = np.abs(elements.latitude) < 50
+        cell = ((elements.latitude[low] + 50) // 20 * 18 + elements.longitude[low] % 360 // 20).astype(int)
+        net, all_of_it = (np.bincount(cell, weights, 90) for weights in (elements.flux[low], np.abs(elements.flux[low])))
+        return net / all_of_it
+
+    today = {seed: imbalance(seed, DAY) for seed in (4, 5, 6)}
+    assert 0.1 < np.mean(np.abs(list(today.values()))) < 0.3
+    for days, low, high in ((7, 0.7, 1), (27, 0.2, 0.7), (300, -0.4, 0.3)):
+        agreement = [np.corrcoef(field, imbalance(seed, DAY + days))[0, 1] for seed, field in today.items()]
+        assert low < np.mean(agreement) < high, days
+
+
 def test_features_rotate_as_sunpy_says():
     for latitude in (0, 20, 60):
         expected = differential_rotation(1 * u.day, latitude * u.deg, model="howard").to_value("deg")
