@@ -25,6 +25,8 @@ def main(argv: list[str] | None = None) -> int:
     import torch
     from cases import CASES, GPU_CASES, TINY, V3
 
+    from devices import keep_freed_memory
+
     size = TINY if opt.tiny else V3
     if opt.repeats:
         size = replace(size, repeats=opt.repeats)
@@ -33,6 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         print("\n".join(f"{place}: {name}" for place, cases in places for name in cases))
         return 0
     if opt.in_process:
+        keep_freed_memory()                                    # as the commands do
         place, name = opt.in_process
         rows = dict(places)[place][name](size, torch.device(place))
         print(json.dumps(rows))
