@@ -20,7 +20,8 @@ from utils import UserError
 
 T = TypeVar("T")
 
-__all__ = ["Ranks", "keep_freed_memory", "parse_gpu_ids", "join_ranks", "relaunch_on", "half_precision", "seed_everything", "parameter_count"]
+__all__ = ["Ranks", "keep_freed_memory", "parse_gpu_ids", "join_ranks", "relaunch_on", "half_precision", "seed_everything",
+           "parameter_count"]
 
 GLIBC_SETTINGS = {-8: 1, -4: 0, -1: -1}     # mallopt: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD; what is freed stays with the process
 COLLECTIVE, FIRST = datetime.timedelta(minutes=10), datetime.timedelta(days=1)      # how long the ranks wait for each other
