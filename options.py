@@ -362,6 +362,8 @@ def sun_parser() -> argparse.ArgumentParser:
     add = parser.add_argument_group("pairs").add_argument
     add("--pairs", type=COUNT, default=150, help="training pairs, each of another Sun: Train/Input, Train/Target")
     add("--test_suns", type=WHOLE, default=30, help="farside views of unseen Suns, with the truth: Test/Input, Test/Target")
+    add("--both_cycles", action="store_true",
+        help="every second two Suns are of the next cycle, with every polarity turned round, which no EUV image shows")
     add = parser.add_argument_group("raw files").add_argument
     add("--raw", action="store_true", help="write AIA level 1, HMI 720 s and EUVI level 0 files of one Sun")
     add("--spacecraft", nargs="+", choices=("SDO", "STEREO-A", "STEREO-B"), default=["SDO", "STEREO-A", "STEREO-B"], metavar="NAME",

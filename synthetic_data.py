@@ -29,7 +29,8 @@ FIRST_DAY, LAST_DAY = datetime(2011, 1, 1), datetime(2013, 12, 31)
 
 
 def write_pairs(out: str | os.PathLike, *, pairs: int = 150, test_suns: int = 30, size: int = 128, passbands: Sequence[str] = ("171",),
-                frontside_reference: bool = False, seed: int = 0, n_workers: int | None = None, progress: bool = True) -> None:
+                frontside_reference: bool = False, both_cycles: bool = False, seed: int = 0, n_workers: int | None = None,
+                progress: bool = True) -> None:
     """Write model-ready cubes: SDO's views to train on, and farside views of other, unseen Suns with the true farside to test on.
 
     Every pair is another Sun at another time of 2011 to 2013. `Train/Input/sdo_<time>.fits` belongs to `Train/Target/sdo_<time>.fits`;
@@ -47,6 +48,8 @@ def write_pairs(out: str | os.PathLike, *, pairs: int = 150, test_suns: int = 30
         In channel order; '193' becomes STEREO's '195'.
     frontside_reference : bool
         Add the AIA images and the magnetogram of the same longitudes when they last faced the Earth.
+    both_cycles : bool
+        Every second two Suns are of the next cycle, with every polarity turned round, which no EUV image shows.
     seed : int
         Other seeds give other Suns.
     n_workers : int, optional
@@ -68,19 +71,23 @@ def write_pairs(out: str | os.PathLike, *, pairs: int = 150, test_suns: int = 30
     if others := [path for path in Path(out).glob("T*/*/*.fits") if path.name not in written and not path.name.startswith(".")]:
         raise UserError(f"{out} holds {len(others)} images of another data set, such as {others[0].relative_to(out)}: "
                         "remove it, or choose another --out")
-    write = functools.partial(_write_pair, size=size, passbands=tuple(passbands), frontside_reference=frontside_reference)
+    write = functools.partial(_write_pair, size=size, passbands=tuple(passbands), frontside_reference=frontside_reference,
+                              both_cycles=both_cycles)
     _do_all(write, jobs, n_workers, progress, "pairs")
 
 
-def _write_pair(job: tuple[Path, str, int, datetime], *, size: int, passbands: tuple[str, ...], frontside_reference: bool) -> None:
+def _write_pair(job: tuple[Path, str, int, datetime], *, size: int, passbands: tuple[str, ...], frontside_reference: bool,
+                both_cycles: bool) -> None:
     folder, name, seed, time = job
-    sun, observer = SyntheticSun(seed), observer_at(name, time)
+    polarity = -1 if both_cycles and seed // 2 % 2 else 1                # not in step with the spacecraft, which take turns
+    sun, observer = SyntheticSun(seed, polarity), observer_at(name, time)
     views = [(observer, time, _passband_of(name, passband)) for passband in passbands]
     if frontside_reference:
         earlier = time - timedelta(days=SYNODIC_PERIOD_DAYS) if name == "SDO" else reference_time(time, observer.longitude)
         views += [(observer_at("SDO", earlier), earlier, passband) for passband in (*passbands, "magnetogram")]
     header = files.sky_header(Camera.registered(size), observer, time)
     header["SUNSEED"] = (seed, "a synthetic Sun, by the seed")
+    header["SUNPOL"] = (polarity, "-1: every polarity turned, as in the next cycle")
     images = np.stack([_masked_image(sun, *view, size) for view in views])
     write_cube(folder / "Input" / _pair_name(name, time), images, header, [_channel(*view) for view in views])
     truth = (observer, time, "magnetogram")

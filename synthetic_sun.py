@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
         written = write_raw(opt.out, times=times, spacecraft=opt.spacecraft, **shared)
         print(f"{len(written)} raw files of one Sun in {opt.out}")
     else:
-        write_pairs(opt.out, pairs=opt.pairs, test_suns=opt.test_suns, **shared)
+        write_pairs(opt.out, pairs=opt.pairs, test_suns=opt.test_suns, both_cycles=opt.both_cycles, **shared)
         print(f"{opt.pairs} training pairs and {opt.test_suns} unseen farsides in {opt.out}")
 
 

@@ -310,6 +310,19 @@ def test_reference_times_are_added_where_asked(tmp_path):
     assert f"{expected:%Y-%m-%dT%H%M}" in files[0].name
 
 
+def test_suns_of_both_cycles_differ_in_every_polarity_and_in_no_euv_image(tmp_path):
+    for folder, both in (("one", False), ("both", True)):
+        write_pairs(tmp_path / folder, pairs=4, test_suns=0, size=32, both_cycles=both, n_workers=1, progress=False)
+    signs = []
+    for path in sorted((tmp_path / "one" / "Train" / "Target").glob("*.fits")):
+        (field, header), (other, turned) = (fits.getdata(tmp_path / folder / "Train" / "Target" / path.name, header=True)
+                                            for folder in ("one", "both"))
+        np.testing.assert_array_equal(other, turned["SUNPOL"] * field)
+        np.testing.assert_array_equal(*(fits.getdata(tmp_path / folder / "Train" / "Input" / path.name) for folder in ("one", "both")))
+        signs.append((header["SUNPOL"], turned["SUNPOL"]))
+    assert sorted(signs) == [(1, -1), (1, -1), (1, 1), (1, 1)]
+
+
 def test_the_command_writes_a_data_set(tmp_path, capsys):
     synthetic_sun.main(["--out", str(tmp_path), "--pairs", "1", "--test_suns", "1", "--size", "32", "--n_workers", "1"])
     assert "1 training pairs and 1 unseen farsides" in capsys.readouterr().out
