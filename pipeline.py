@@ -23,7 +23,7 @@ from utils import UserError, stem_of, time_in_name
 from verification import Summary, verify_dataset
 
 __all__ = ["FORMATS", "Image", "list_images", "read_image", "write_image", "Scaling", "resolve_scaling", "pair_files", "Augmentation",
-           "Summary", "verify_dataset", "PairDataset", "InputDataset", "ImageStream", "pad_to_multiple", "error_of_worker"]
+           "Summary", "verify_dataset", "PairDataset", "ImageStream", "pad_to_multiple", "error_of_worker"]
 
 _INSTRUMENT = re.compile(r"(?<![a-z0-9])(?:sdo|stereo|secchi|soho|aia|hmi|mdi|euvi|aisfm|input|target|real|magnetogram|"
                          r"(?<=stereo[-_. ])[ab]|(?<=euvi[-_. ])[ab])(?![a-z0-9])", re.IGNORECASE)
@@ -182,35 +182,6 @@ class PairDataset(Dataset):
         if self.data_size is not None and image.shape[-1] != self.data_size:
             raise UserError(f"{path} is {image.shape[-2]} x {image.shape[-1]} pixels, --data_size is {self.data_size}")
         return scaling.scale(image, in_place=True)
-
-
-class InputDataset(Dataset):
-    """Inputs to generate from; a bad file raises its `UserError` when it is asked for.
-
-    An item is a dict of `image` (float32 (C, H, W) in -1..1), `header` (or None), `channels` (or None) and `path`.
-
-    Parameters
-    ----------
-    paths : the files
-    channels : of the network's input
-    scaling : to -1..1
-    read : reads a file, `read_image` unless files need preparation first
-    """
-
-    def __init__(self, paths: Sequence[Path], *, channels: int, scaling: Scaling,
-                 read: Callable[[Path, int], Image] = read_image) -> None:
-        self.paths = list(paths)
-        self.channels = channels
-        self.scaling = scaling
-        self.read = read
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        image = self.read(self.paths[index], self.channels)
-        scaled = self.scaling.scale(torch.from_numpy(image.data), in_place=True)
-        return {"image": scaled, "header": image.header, "channels": image.channels, "path": self.paths[index]}
 
 
 def error_of_worker(error: UserError) -> UserError:

@@ -14,7 +14,6 @@ from images import write_image
 from pipeline import (
     Augmentation,
     ImageStream,
-    InputDataset,
     PairDataset,
     error_of_worker,
     pad_to_multiple,
@@ -210,21 +209,6 @@ class TestPairDataset:
         message = str(error_of_worker(error.value))
         assert message == f"{pairs[0][0]} is not a FITS file: it does not begin with SIMPLE; choose another file or format"
         assert str(error_of_worker(UserError(message))) == message
-
-
-class TestInputDataset:
-    def test_an_item_brings_tensor_header_channels_and_path(self, pairs):
-        dataset = InputDataset([pair[0] for pair in pairs], channels=3, scaling=Scaling((-2.0,) * 3, (2.0,) * 3, (False,) * 3))
-        item = dataset[2]
-        assert torch.allclose(2 * item["image"], dataset_of(pairs)[2]["input"])
-        assert item["path"] == pairs[2][0] and item["header"]["NAXIS3"] == 3 and item["channels"] is None and len(dataset) == 10
-
-    def test_a_bad_file_is_an_error_at_its_item_and_the_others_go_on(self, pairs):
-        pairs[0][0].write_bytes(b"")
-        dataset = InputDataset([pair[0] for pair in pairs[:2]], channels=3, scaling=Scaling((-2.0,) * 3, (2.0,) * 3, (False,) * 3))
-        with pytest.raises(UserError, match=r"0\.fits"):
-            dataset[0]
-        assert dataset[1]["image"].shape == (3, 16, 16)
 
 
 def positions(stream: ImageStream, batches: int) -> list[tuple[int, int]]:
