@@ -52,8 +52,14 @@ V3 = Size(n_gf=40, n_df=40, n_downsample=5, n_residual=9, side=1024, matrix=2048
 TINY = Size(n_gf=4, n_df=4, n_downsample=2, n_residual=1, side=64, matrix=64, repeats=1, items=4, files=4, full_disk=256)
 
 
-def generation(size: Size, device: torch.device, *, half: bool, compiled: bool) -> list[dict]:
+def _tf32(allowed: bool) -> None:
+    """Whether a GPU may round the factors of float32 products to 10 bits; matrix peak and networks alike."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
+
+
+def generation(size: Size, device: torch.device, *, half: bool, compiled: bool, tf32: bool = False) -> list[dict]:
     """One image through the generator; `half`: weights rounded to 16 bits once."""
+    _tf32(tf32)
     generator = size.generator().to(device).eval()
     initialise_weights(generator)
     dtype = torch.bfloat16 if half else torch.float32
@@ -71,8 +77,10 @@ def generation(size: Size, device: torch.device, *, half: bool, compiled: bool) 
     return [measured(work, flops, device, dtype, repeats=size.repeats, side=size.matrix) | {"unit": "image"}]
 
 
-def step(size: Size, device: torch.device, *, half: bool, n_D: int, compiled: bool = False, checkpointed: bool = False) -> list[dict]:
+def step(size: Size, device: torch.device, *, half: bool, n_D: int, compiled: bool = False, checkpointed: bool = False,
+         tf32: bool = False) -> list[dict]:
     """One training step at batch 1."""
+    _tf32(tf32)
     repeats = channel_repeats(7, 1, 1.5)
     generator, discriminator = size.generator(checkpoint_activations=checkpointed).to(device), size.discriminator(n_D).to(device)
     for network in (generator, discriminator):
@@ -206,4 +214,8 @@ CASES: dict[str, Callable[[Size, torch.device], list[dict]]] = {
 }
 GPU_CASES: dict[str, Callable[[Size, torch.device], list[dict]]] = {
     name: CASES[name] for name in CASES if name.startswith(("generate", "step"))} | {
+    "generate, TF32": partial(generation, half=False, compiled=False, tf32=True),
+    "generate, TF32, compiled": partial(generation, half=False, compiled=True, tf32=True),
+    "step, TF32, n_D 2": partial(step, half=False, n_D=2, tf32=True),
+    "step, TF32, n_D 2, compiled": partial(step, half=False, n_D=2, compiled=True, tf32=True),
     "step, 16, n_D 2, compiled": partial(step, half=True, n_D=2, compiled=True)}
