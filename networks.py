@@ -128,7 +128,7 @@ class PatchDiscriminator(nn.Module):
     def __init__(self, channels: int, n_df: int = 64):
         super().__init__()
         widths = [n_df, 2 * n_df, 4 * n_df, 8 * n_df]
-        self.block_0 = nn.Sequential(Convolution(channels, n_df, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE))
+        self.block_0 = nn.Sequential(Convolution(channels, n_df, 4, stride=2, padding=1), nn.LeakyReLU(SLOPE, inplace=True))
         for j in (1, 2, 3):
             self.add_module(f"block_{j}", nn.Sequential(
                 Convolution(widths[j - 1], widths[j], 4, stride=2 if j < 3 else 1, padding=1),
