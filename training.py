@@ -27,6 +27,14 @@ def learning_rate(lr: float, epoch: int, n_epochs: int, epoch_decay: int | None)
     return lr * max(0.0, (n_epochs - epoch) / max(1, n_epochs - epoch_decay))
 
 
+def _make_moments(optimizer: torch.optim.Adam) -> None:
+    """Adam's moments, now instead of in the first backward pass: memory that stays lies apart from that which is used again."""
+    for group in optimizer.param_groups:
+        for weight in group["params"]:
+            optimizer.state[weight] = {"step": torch.zeros((), device=weight.device), "exp_avg": torch.zeros_like(weight),
+                                       "exp_avg_sq": torch.zeros_like(weight)}
+
+
 class AdversarialTraining:
     """Generator and discriminator with their optimizers; `step` takes one step of both.
 
@@ -62,6 +70,8 @@ class AdversarialTraining:
         self.optimizer_G, self.optimizer_D = (
             torch.optim.Adam(network.parameters(), lr=lr, betas=(beta1, beta2), eps=1e-8, fused=True)
             for network in (generator, discriminator))
+        for optimizer in (self.optimizer_G, self.optimizer_D):
+            _make_moments(optimizer)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half is torch.float16)
         if self._steps_in_backward:
             for parameter in generator.parameters():
