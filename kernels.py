@@ -1,6 +1,6 @@
 """The layers of the networks, arranged for the CPU: the same numbers to rounding, in fewer passes over memory.
 
-On other devices, and inside `torch.compile`, they are PyTorch's own modules. On the CPU
+On other devices, and inside `torch.compile`, they are PyTorch's own modules (but for the padding). On the CPU
 
 - convolutions run channels-last, where oneDNN needs no reordering of the images; where the images are small, the gradient
   of the weights is one matrix product with the unfolded input;
@@ -21,7 +21,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-__all__ = ["Convolution", "TransposedConvolution", "BlockConvolution", "NormAct", "ACTIVATIONS", "SLOPE"]
+__all__ = ["Convolution", "TransposedConvolution", "BlockConvolution", "ReplicationPad", "ReflectionPad", "NormAct", "ACTIVATIONS", "SLOPE"]
 
 SLOPE = 0.2                         # of the leaky ReLU
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -206,6 +206,31 @@ def _chain(x: Tensor, gradient: Tensor, act: str, out: Tensor) -> None:
         x = torch.where(x > 0, 1.0, SLOPE)
     torch.mul(x, gradient.to(x.dtype), out=x)
     out.copy_(x)
+
+
+class ReplicationPad(nn.ReplicationPad2d):
+    """`nn.ReplicationPad2d`; inside `torch.compile` put together from parts, as the compiler mistakes the layout of its gradient."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return _padded_in_parts(input, self.padding[0], reflect=False) if torch.compiler.is_compiling() else super().forward(input)
+
+
+class ReflectionPad(nn.ReflectionPad2d):
+    """`nn.ReflectionPad2d`, likewise."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return _padded_in_parts(input, self.padding[0], reflect=True) if torch.compiler.is_compiling() else super().forward(input)
+
+
+def _padded_in_parts(x: Tensor, padding: int, *, reflect: bool) -> Tensor:
+    for axis in (-1, -2):
+        last = x.shape[axis] - 1
+        if reflect:
+            before, after = x.narrow(axis, 1, padding).flip(axis), x.narrow(axis, last - padding, padding).flip(axis)
+        else:
+            before, after = (x.narrow(axis, edge, 1).repeat_interleave(padding, axis) for edge in (0, last))
+        x = torch.cat([before, x, after], axis)
+    return x
 
 
 class NormAct(nn.Module):

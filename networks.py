@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from kernels import ACTIVATIONS, SLOPE, BlockConvolution, Convolution, NormAct, TransposedConvolution
+from kernels import ACTIVATIONS, SLOPE, BlockConvolution, Convolution, NormAct, ReflectionPad, ReplicationPad, TransposedConvolution
 
 __all__ = ["Generator", "PatchDiscriminator", "Discriminator", "channel_repeats", "discriminator_pair", "initialise_weights",
            "halve", "PADDINGS", "NORMS"]
 
-PADDINGS = {"replication": nn.ReplicationPad2d, "reflection": nn.ReflectionPad2d, "zero": nn.ZeroPad2d}
+PADDINGS = {"replication": ReplicationPad, "reflection": ReflectionPad, "zero": nn.ZeroPad2d}
 NORMS = {"InstanceNorm2d": nn.InstanceNorm2d, "BatchNorm2d": nn.BatchNorm2d}
 _STYLES = {"pix2pixCC": (5, "mish"), "pix2pixHD": (3, "relu")}      # kernel of the stride-2 convolutions, activation
 Layers = list[nn.Module]

@@ -141,9 +141,9 @@ def _table(summary: dict[str, Any], binning: int) -> str:
     def cell(name: str, scale: float = 1.0, digits: int = 3) -> str:
         values = summary["metrics"][name]
         if not values["images"]:
-            return "-".rjust(17)
+            return "-".rjust(20)
         scatter = "" if math.isnan(values["std"]) else f" ± {scale * values['std']:.{digits}f}"
-        return f"{scale * values['mean']:.{digits}f}{scatter}".rjust(17)
+        return f"{scale * values['mean']:.{digits}f}{scatter}".rjust(20)
 
     def number(value: float, form: str) -> str:
         return "-" if math.isnan(value) else format(value, form)
@@ -154,15 +154,15 @@ def _table(summary: dict[str, Any], binning: int) -> str:
                 ("PPE10 [%]", "ppe10", 100, 1))
     whole = (("SSIM", "ssim"), ("polarity agreement", "polarity_agreement"),
              (f"power ratio above {binning} pixels", "power_ratio_coarse"), (f"power ratio below {binning} pixels", "power_ratio_fine"))
-    lines = [f"{'mean ± std over the images':28}{'full disk':>17}{'active':>17}{'quiet':>17}"]
+    lines = [f"{'mean ± std over the images':28}{'full disk':>20}{'active':>20}{'quiet':>20}"]
     for title, metric, scale, digits in regional:
         lines.append(f"{title:28}" + "".join(cell(f"{region}_{metric}", scale, digits) for region in ("full", "active", "quiet")))
     for title, metric in whole:
         lines.append(f"{title:28}{cell(metric)}")
     for title, kind in (("total unsigned flux", "unsigned"), ("net flux", "net")):
         flux = summary["flux"][kind]
-        lines.append(f"{title:28}{'CC ' + number(flux['cc'], '.3f'):>17}{'slope ' + number(flux['slope'], '.3f'):>17}"
-                     f"{'error ' + number(flux['relative_error'], '.1%'):>17}{'bias ' + number(flux['relative_bias'], '+.1%'):>17}")
+        lines.append(f"{title:28}{'CC ' + number(flux['cc'], '.3f'):>20}{'slope ' + number(flux['slope'], '.3f'):>20}"
+                     f"{'error ' + number(flux['relative_error'], '.1%'):>20}{'bias ' + number(flux['relative_bias'], '+.1%'):>20}")
     return "\n".join(lines)
 
 

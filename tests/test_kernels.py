@@ -86,3 +86,9 @@ def test_norm_and_activation_store_one_image():
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: stored.append(tensor.numel()) or tensor, lambda tensor: tensor):
         NormAct("mish")(images * 1.0)
     assert sum(stored) <= images.numel() + 2 * 8 + 1
+
+
+@pytest.mark.parametrize("reflect, mode", [(False, "replicate"), (True, "reflect")])
+def test_padding_put_together_from_parts_is_pytorchs(reflect, mode):
+    images = torch.randn(2, 3, 6, 7)
+    assert torch.equal(kernels._padded_in_parts(images, 3, reflect=reflect), torch.nn.functional.pad(images, [3] * 4, mode=mode))

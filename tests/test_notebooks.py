@@ -70,6 +70,12 @@ def test_a_notebook_is_kept_with_its_outputs(name):
     assert_as_it_should_be(notebook, name)
 
 
+def test_the_kept_training_is_that_of_a_whole_run_which_learned():
+    said = text(nbformat.read(FOLDER / "Training.ipynb", as_version=4))
+    assert "quick run" not in said and "150 training pairs" in said
+    assert float(re.search(r"mean binned CC, full disk: (\d\.\d+)", said)[1]) > 0.6
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_kept_notebook_is_small_and_tells_nothing_of_the_machine_that_ran_it(name):
     path = FOLDER / f"{name}.ipynb"

@@ -1,5 +1,6 @@
 """One training step does what the published code does, from the published weights."""
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,20 @@ def test_published_weights_give_the_published_patch_scores_and_terms(published):
 
 @pytest.mark.parametrize("options", [{}, {"checkpoint_activations": True}, {"ema": 0.9}], ids=["plain", "checkpointed", "ema"])
 def test_three_steps_follow_the_published_losses_and_end_at_the_published_output(published, options):
-    training = published.training(**options)
+    follow(published, published.training(**options))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler (Debian: apt-get install g++)")
+@pytest.mark.parametrize("name", ["pix2pixcc", "pix2pixhd"])
+def test_compiled_networks_follow_the_published_losses_too(name):
+    published = Published(name)
+    training = published.training()
+    for network in (training.generator, training.discriminator):
+        network.compile()
+    follow(published, training)
+
+
+def follow(published, training):
     for k in range(published.config["steps"]):
         losses = dict(zip(TERMS, training.step(published.input, published.target), strict=True))
         assert relative_error(losses["loss_D"], published.figures["loss_D"][k]) < 1e-4
