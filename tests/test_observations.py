@@ -89,6 +89,10 @@ def broken(tmp_path, kind):
         path.write_bytes(gzip.compress(AIA.read_bytes())[:20000])
     elif kind == "table":
         fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.0])])]).writeto(path)
+    elif kind == "damaged tile":
+        image = np.random.default_rng(0).integers(0, 2000, (128, 128)).astype(np.int16)
+        fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(image, compression_type="RICE_1")]).writeto(path)
+        path.write_bytes(path.read_bytes()[:-10000] + 10000 * b"\xff")
     elif kind == "unknown":
         fits.PrimaryHDU(np.ones((8, 8))).writeto(path)
     return path
@@ -97,7 +101,8 @@ def broken(tmp_path, kind):
 @pytest.mark.parametrize(("kind", "message"), [
     ("truncated", "is truncated"), ("text", "is not a FITS file"), ("empty", "is not a FITS file"),
     ("missing", "no such file"),
-    ("truncated gzip", "cannot be read as FITS"), ("table", "no HDU with an image"), ("unknown", "neither EUVI, nor AIA")])
+    ("truncated gzip", "cannot be read as FITS"), ("damaged tile", "cannot be read as FITS .decompression error"),
+    ("table", "no HDU with an image"), ("unknown", "neither EUVI, nor AIA")])
 def test_a_broken_file_is_named_in_one_line(tmp_path, kind, message):
     path = broken(tmp_path, kind)
     with pytest.raises(UserError, match=message) as caught:
