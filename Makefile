@@ -5,8 +5,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := --dataset_name demo --gpu_ids -1
-DEMO_MODEL := --iteration 2100 --average --story
-DEMO_OUT := checkpoints/demo/Image/Test/2100
+DEMO_MODEL := --iteration 2400 --average --story
+DEMO_OUT := checkpoints/demo/Image/Test/2400
 REAL_EUVI = $(shell $(BIN)/python -c 'import importlib.resources as r; print(r.files("reproject.tests") / "data")')
 
 .PHONY: demo test lint bench clean
@@ -15,8 +15,8 @@ demo: .venv/installed
 	$(BIN)/python synthetic_sun.py --out datasets/demo --pairs 150 --test_suns 20 --size 128 --passbands 171
 	$(BIN)/python pix2pixCC_Train.py $(DEMO) --resume --data_format_input fits --data_format_target fits \
 		--input_dir_train datasets/demo/Train/Input --target_dir_train datasets/demo/Train/Target \
-		--n_gf 16 --n_df 16 --n_downsample 3 --n_residual 6 --padding_size 8 --lr 5e-4 --n_epochs 14 --epoch_decay 7 --ema 0.995 \
-		--n_workers 0 --save_freq 1050 --display_freq 350
+		--n_gf 16 --n_df 16 --n_downsample 3 --n_residual 6 --padding_size 8 --lr 5e-4 --n_epochs 16 --epoch_decay 8 --ema 0.995 \
+		--n_workers 0 --save_freq 1200 --display_freq 400
 	$(BIN)/python pix2pixCC_Test.py $(DEMO) $(DEMO_MODEL) --input_dir_test datasets/demo/Test/Input --target_dir_test datasets/demo/Test/Target
 	$(BIN)/python pix2pixCC_Test.py $(DEMO) $(DEMO_MODEL) --input_dir_test "$(REAL_EUVI)"
 	$(BIN)/python pix2pixCC_Evaluate.py --generated $(DEMO_OUT) --real datasets/demo/Test/Target

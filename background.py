@@ -6,6 +6,8 @@ from collections.abc import Callable
 from queue import Queue
 from types import TracebackType
 
+import torch
+
 __all__ = ["BackgroundWriter"]
 
 MOST_WAITING = 3      # jobs; each may hold a copy of all weights
@@ -22,7 +24,10 @@ class BackgroundWriter:
         self._jobs: Queue[tuple[Callable, tuple, dict] | None] = Queue(MOST_WAITING)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
+        threads, self._started = torch.get_num_threads(), threading.Event()
         self._thread.start()
+        self._started.wait()
+        torch.set_num_threads(threads)
 
     def __enter__(self) -> BackgroundWriter:
         return self
@@ -48,6 +53,11 @@ class BackgroundWriter:
             raise self._error
 
     def _work(self) -> None:
+        # A second team of OpenMP threads would be one thread more than there are cores; libgomp then lets all of them sleep at
+        # once while they wait for each other, and a training step on the CPU takes half as long again for the rest of the run.
+        torch.get_num_threads()                                # else the first use would set the number of all threads again
+        torch.set_num_threads(1)
+        self._started.set()
         while (work := self._jobs.get()) is not None:
             job, arguments, named = work
             try:

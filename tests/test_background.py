@@ -3,6 +3,7 @@ import threading
 import time
 
 import pytest
+import torch
 
 from background import BackgroundWriter
 
@@ -77,3 +78,21 @@ def test_a_job_that_is_done_holds_nothing():
         del weights
         writer.wait()
         assert seen() is None
+
+
+def test_the_writer_computes_with_one_thread_and_leaves_the_other_threads_theirs():
+    """More OpenMP threads than cores slow a training on the CPU down for good."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        numbers = []
+        with BackgroundWriter() as writer:
+            writer.submit(lambda: numbers.append(torch.ones(2 ** 20).sum() and torch.get_num_threads()))
+            writer.wait()
+            later = threading.Thread(target=lambda: numbers.append(torch.get_num_threads()))
+            later.start()
+            later.join()
+            numbers.append(torch.get_num_threads())
+        assert numbers == [1, 2, 2]
+    finally:
+        torch.set_num_threads(before)
