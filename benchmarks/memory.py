@@ -17,18 +17,16 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import kernels
-from networks import Discriminator, Generator, channel_repeats
-from training import AdversarialTraining
+from networks import Discriminator, Generator, channel_repeats, discriminator_pair
 
 CONFIGURATIONS = {"v3": dict(input_ch=7, n_gf=40, n_df=40, n_downsample=5, ch_balance=1.5),
                   "default": dict(input_ch=1, n_gf=64, n_df=64, n_downsample=4, ch_balance=1.0)}
 BUDGETS, OVERHEAD, WORKING = (12, 24, 80), 1e9, 1.2
 
 
-def stored_bytes(training: AdversarialTraining, input_ch: int, side: int) -> int:
+def stored_bytes(generator: Generator, discriminator: Discriminator, repeats: tuple[int, int], half: bool, input_ch: int, side: int) -> int:
     """Bytes of distinct tensors, weights left out, that one step of one image stores for its backward pass."""
-    weights = {parameter.untyped_storage().data_ptr() for network in (training.generator, training.discriminator)
-               for parameter in network.parameters()}
+    weights = {parameter.untyped_storage().data_ptr() for network in (generator, discriminator) for parameter in network.parameters()}
     stored: dict[int, torch.UntypedStorage] = {}
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -39,10 +37,10 @@ def stored_bytes(training: AdversarialTraining, input_ch: int, side: int) -> int
 
     images, target = torch.zeros(1, input_ch, side, side), torch.zeros(1, 1, side, side)
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), \
-            torch.autocast("cpu", torch.bfloat16, enabled=training.half is not None):
-        generated = training.generator(images)
-        pair = torch.cat([images] * training.repeats[0] + [target] * training.repeats[1], 1)
-        features = training.discriminator(pair, pair.clone())
+            torch.autocast("cpu", torch.bfloat16, enabled=half):
+        generated = generator(images)
+        pair = discriminator_pair(images, target, repeats)
+        features = discriminator(pair, pair.clone())
     del generated, features
     return sum(storage.nbytes() for storage in stored.values())
 
@@ -59,13 +57,12 @@ def main() -> None:
     print("|---|---|---|---|---|" + "---|" * len(BUDGETS))
     for name, c in CONFIGURATIONS.items():
         repeats = channel_repeats(c["input_ch"], 1, c["ch_balance"])
-        for half in (None, torch.bfloat16):
+        for half in (False, True):
             for checkpointed in (False, True):
                 generator = Generator(c["input_ch"], 1, n_gf=c["n_gf"], n_downsample=c["n_downsample"], checkpoint_activations=checkpointed)
                 discriminator = Discriminator(c["input_ch"] * repeats[0] + repeats[1], n_df=c["n_df"], n_D=2)
                 weights = sum(parameter.numel() for network in (generator, discriminator) for parameter in network.parameters())
-                training = AdversarialTraining(generator, discriminator, repeats=repeats, half=half)
-                small, large = (stored_bytes(training, c["input_ch"], side) for side in (128, 256))
+                small, large = (stored_bytes(generator, discriminator, repeats, half, c["input_ch"], side) for side in (128, 256))
                 per_pixel = (large - small) / (256 ** 2 - 128 ** 2)
                 constant = 12 * weights + max(0.0, small - per_pixel * 128 ** 2)
                 cells = [fits(constant, per_pixel, budget, 2 ** c["n_downsample"]) for budget in BUDGETS]

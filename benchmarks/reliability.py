@@ -1,6 +1,6 @@
 """Measure what cannot be promised: kills survived, resumes compared, damaged files fuzzed, memory taken by them.
 
-    .venv/bin/python benchmarks/reliability.py                 # writes benchmarks/reliability.md; about ten minutes on two cores
+    .venv/bin/python benchmarks/reliability.py                 # writes benchmarks/reliability.md; three minutes on two quiet cores
     .venv/bin/python benchmarks/reliability.py --kills 6 --files 40 --out /tmp/short.md
 
 The tests of the same names run the same code in a shorter form.
