@@ -1,19 +1,23 @@
-"""Batches on their way from the loader processes to the device."""
+"""What the loader processes read, on its way to the device."""
 from __future__ import annotations
 
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from pipeline import error_of_worker
 from stopping import without_signals
 from utils import UserError
 
-__all__ = ["batches_on"]
+__all__ = ["batches_on", "read_by_processes"]
+
+T = TypeVar("T")
+DYING = 5      # seconds that a process may take to be dead after its connections are
 
 
 def batches_on(device: torch.device, dataset: Dataset, batch_sampler: Sampler, n_workers: int) -> Iterator[dict]:
@@ -21,8 +25,8 @@ def batches_on(device: torch.device, dataset: Dataset, batch_sampler: Sampler, n
 
     Raises
     ------
-    UserError
-        A file can no longer be read.
+    UserError, RuntimeError
+        As `read_by_processes`.
     """
     batches = _loaded(DataLoader(dataset, batch_sampler=batch_sampler, num_workers=n_workers, pin_memory=device.type == "cuda",
                                  worker_init_fn=_heed_only_the_parent))
@@ -63,10 +67,31 @@ def _one_ahead(batches: Iterator[dict], send: Callable[[dict], dict], receive: C
 def _loaded(loader: DataLoader) -> Iterator[dict]:
     with without_signals():
         batches = iter(loader)
+    yield from read_by_processes(batches)
+
+
+def read_by_processes(items: Iterable[T]) -> Iterator[T]:
+    """What a `DataLoader` yields, with its errors as they were meant.
+
+    Raises
+    ------
+    UserError
+        A file cannot be read; said as the process that read it has put it.
+    RuntimeError
+        A loader process was killed, in PyTorch's words, which `devices.join_ranks` explains.
+    """
     try:
-        yield from batches
+        yield from items
     except UserError as error:
-        raise error_of_worker(error) if loader.num_workers else error from None
+        raise error_of_worker(error) from None
+    except (ConnectionError, EOFError) as error:
+        time.sleep(DYING)      # PyTorch's RuntimeError comes in here, by a signal: not later, in the middle of what tidies up
+        raise RuntimeError("DataLoader worker has closed its connection") from error
+
+
+def error_of_worker(error: UserError) -> UserError:
+    """The error as it was raised: a loader process hands its message on inside a traceback."""
+    return UserError(str(error).rpartition("UserError: ")[2].strip())
 
 
 def _heed_only_the_parent(_worker: int) -> None:

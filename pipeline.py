@@ -23,7 +23,7 @@ from utils import UserError, stem_of, time_in_name
 from verification import Summary, verify_dataset
 
 __all__ = ["FORMATS", "Image", "list_images", "read_image", "write_image", "Scaling", "resolve_scaling", "pair_files", "Augmentation",
-           "Summary", "verify_dataset", "PairDataset", "ImageStream", "pad_to_multiple", "error_of_worker"]
+           "Summary", "verify_dataset", "PairDataset", "ImageStream", "pad_to_multiple"]
 
 _INSTRUMENT = re.compile(r"(?<![a-z0-9])(?:sdo|stereo|secchi|soho|aia|hmi|mdi|euvi|aisfm|input|target|real|magnetogram|"
                          r"(?<=stereo[-_. ])[ab]|(?<=euvi[-_. ])[ab])(?![a-z0-9])", re.IGNORECASE)
@@ -182,11 +182,6 @@ class PairDataset(Dataset):
         if self.data_size is not None and image.shape[-1] != self.data_size:
             raise UserError(f"{path} is {image.shape[-2]} x {image.shape[-1]} pixels, --data_size is {self.data_size}")
         return scaling.scale(image, in_place=True)
-
-
-def error_of_worker(error: UserError) -> UserError:
-    """The error as it was raised: a loader process hands its message on inside a traceback."""
-    return UserError(str(error).rpartition("UserError: ")[2].strip())
 
 
 class ImageStream(Sampler[list[tuple[int, int]]]):

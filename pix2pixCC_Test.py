@@ -26,6 +26,7 @@ from devices import Ranks, half_precision, join_ranks, relaunch_on, seed_everyth
 from gallery import gallery
 from generation import Loaded, Output, Source, SourceDataset, Unreadable, find_sources
 from images import Image, list_images
+from loading import read_by_processes
 from networks import Generator
 from provenance import Finding, verify_product
 from runs import as_built, contradicted_scaling, scaling_flags
@@ -125,7 +126,7 @@ class InputScalingFromFlags:
 
 def readable(loader: Iterable[Loaded | Unreadable], problems: dict[str, str], bar: tqdm) -> Iterator[Loaded]:
     """What could be read; the others go to `problems`."""
-    for item in loader:
+    for item in read_by_processes(loader):
         bar.update()
         if isinstance(item, Unreadable):
             problems[item.source.where] = item.problem

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from cubes import Channel
 from images import Image, read_image
+from loading import read_by_processes
 from utils import UserError, write_json
 
 __all__ = ["Summary", "verify_dataset"]
@@ -127,7 +128,7 @@ def _read_all(requests: Sequence[_Request], *, n_workers: int, remember: str | o
     unread = [index for index in range(len(requests)) if index not in found]
     loader = DataLoader(_Reader([requests[index] for index in unread]), batch_size=None, num_workers=min(n_workers, len(unread)))
     try:
-        for place, finding in tqdm(loader, desc="checking files", unit="file", disable=not progress or not unread):
+        for place, finding in tqdm(read_by_processes(loader), desc="checking files", unit="file", disable=not progress or not unread):
             found[unread[place]] = finding
     except RuntimeError as error:      # PyTorch's word for a process that was killed
         raise UserError(f"a process that checks files died ({str(error).splitlines()[0]}): "

@@ -114,7 +114,8 @@ def test_a_killed_loader_process_is_a_message(here):
     wait_for(Path("checkpoints/run/State/2.pt").is_file)
     for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
         os.kill(int(child), signal.SIGKILL)
-    assert finish(process) == 2 and "a loader process was killed" in log() and "Traceback" not in log()
+    status = finish(process)
+    assert status == 2 and "a loader process was killed" in log() and "Traceback" not in log(), log()
 
 
 # A full, read-only or vanished disk

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset
 
 import loading
-from loading import batches_on
+from loading import batches_on, read_by_processes
 from stopping import without_signals
 from utils import UserError
 
@@ -37,6 +37,23 @@ def test_an_image_that_cannot_be_read_is_its_message_alone(n_workers):
     assert next(batches)["input"].item() == 1
     with pytest.raises(UserError, match="^cannot read image 2$"):
         next(batches)
+
+
+@pytest.mark.parametrize("broken", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_a_connection_that_breaks_waits_for_the_word_of_the_death(broken, monkeypatch):
+    def items():
+        yield 1
+        raise broken
+
+    def dies(_seconds):
+        raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed.")
+
+    monkeypatch.setattr(loading.time, "sleep", dies)
+    with pytest.raises(RuntimeError, match="is killed by signal"):
+        list(read_by_processes(items()))
+    monkeypatch.setattr(loading.time, "sleep", lambda _: None)
+    with pytest.raises(RuntimeError, match="DataLoader worker has closed its connection"):
+        list(read_by_processes(items()))
 
 
 def test_loader_processes_hear_no_signal_but_their_parents():

@@ -11,11 +11,11 @@ from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader
 
 from images import write_image
+from loading import error_of_worker
 from pipeline import (
     Augmentation,
     ImageStream,
     PairDataset,
-    error_of_worker,
     pad_to_multiple,
     pair_files,
     rotate,
