@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measure import generator_flops, measured, peak_memory, step_flops, timed
-from torch.utils.data import DataLoader
+from measure import Clock, generator_flops, measured, peak_memory, step_flops, timed
 
 from images import write_image
+from loading import batches_on
 from networks import Discriminator, Generator, channel_repeats, initialise_weights
 from pipeline import Augmentation, ImageStream, PairDataset
 from scaling import Scaling
@@ -77,24 +77,53 @@ def generation(size: Size, device: torch.device, *, half: bool, compiled: bool, 
     return [measured(work, flops, device, dtype, repeats=size.repeats, side=size.matrix) | {"unit": "image"}]
 
 
-def step(size: Size, device: torch.device, *, half: bool, n_D: int, compiled: bool = False, checkpointed: bool = False,
-         tf32: bool = False) -> list[dict]:
-    """One training step at batch 1."""
-    _tf32(tf32)
-    repeats = channel_repeats(7, 1, 1.5)
+def _training(size: Size, device: torch.device, *, half: bool, n_D: int, compiled: bool = False,
+              checkpointed: bool = False) -> AdversarialTraining:
     generator, discriminator = size.generator(checkpoint_activations=checkpointed).to(device), size.discriminator(n_D).to(device)
     for network in (generator, discriminator):
         initialise_weights(network)
         if compiled:
             network.compile()
-    training = AdversarialTraining(generator, discriminator, repeats=repeats, half=torch.bfloat16 if half else None)
+    return AdversarialTraining(generator, discriminator, repeats=channel_repeats(7, 1, 1.5), half=torch.bfloat16 if half else None)
+
+
+def step(size: Size, device: torch.device, *, half: bool, n_D: int, compiled: bool = False, checkpointed: bool = False,
+         tf32: bool = False) -> list[dict]:
+    """One training step at batch 1."""
+    _tf32(tf32)
+    training = _training(size, device, half=half, n_D=n_D, compiled=compiled, checkpointed=checkpointed)
     images = torch.rand(1, 7, size.side, size.side, device=device) * 2 - 1
     target = torch.rand(1, 1, size.side, size.side, device=device) * 2 - 1
-    flops = step_flops(size.generator, lambda: size.discriminator(n_D), tuple(images.shape), tuple(target.shape), repeats)
-    training.step(images, target)                              # Adam's moments are made here
+    flops = step_flops(size.generator, lambda: size.discriminator(n_D), tuple(images.shape), tuple(target.shape), training.repeats)
     row = measured(lambda: training.step(images, target), flops, device, torch.bfloat16 if half else torch.float32,
                    repeats=size.repeats, side=size.matrix)
     return [row | {"unit": "step"}]
+
+
+def waiting(size: Size, device: torch.device, *, n_workers: int) -> list[dict]:
+    """How long a training in 16 bits waits for each batch; on a GPU the step in hand goes on meanwhile."""
+    training, warm_up, steps = _training(size, device, half=True, n_D=2), 2, size.items if device.type == "cuda" else 2 * size.repeats
+    waits = []
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = _dataset(Path(folder), size)
+        batches = batches_on(device, dataset, ImageStream(len(dataset), 1, stop=warm_up + steps), n_workers)
+        for number in range(warm_up + steps):
+            if number == warm_up:
+                clock = Clock(device)
+            start = time.perf_counter()
+            images = next(batches)
+            waits.append(time.perf_counter() - start)
+            training.step(images["input"], images["target"])
+        wall, cpu = clock.seconds()
+    return [{"seconds": sum(waits[warm_up:]) / steps, "unit": "wait", "cpu_seconds": cpu / steps, "memory_gb": peak_memory(device),
+             "what": f"processes: {n_workers}; a step takes {wall / steps:.3f} s"}]
+
+
+def _dataset(folder: Path, size: Size) -> PairDataset:
+    """Four pairs of 7 channels and 1, padding 62, no rotation."""
+    scalings = {"input_scaling": Scaling((0.0,) * 7, (200.0,) * 7, (False,) * 7),
+                "target_scaling": Scaling((-1500.0,), (1500.0,), (False,))}
+    return PairDataset(_write_pairs(folder, size, 4), input_ch=7, target_ch=1, augmentation=Augmentation(padding_size=62), **scalings)
 
 
 def _write_pairs(folder: Path, size: Size, number: int) -> list[tuple[Path, Path]]:
@@ -109,37 +138,21 @@ def _write_pairs(folder: Path, size: Size, number: int) -> list[tuple[Path, Path
 
 
 def loading(size: Size, device: torch.device) -> list[dict]:
-    """Pairs of 7 channels and 1, padding 62, no rotation: in this process, and by one worker; and merely their bytes."""
+    """Pairs of 7 channels and 1 loaded in this process, and by one worker; and merely their bytes."""
     with tempfile.TemporaryDirectory() as folder:
-        pairs = _write_pairs(Path(folder), size, 4)
-        scalings = {"input_scaling": Scaling((0.0,) * 7, (200.0,) * 7, (False,) * 7),
-                    "target_scaling": Scaling((-1500.0,), (1500.0,), (False,))}
-        dataset = PairDataset(pairs, input_ch=7, target_ch=1, augmentation=Augmentation(padding_size=62), **scalings)
-        floor = min(timed(lambda: [path.read_bytes() for path in pairs[0]], device)[0] for _ in range(5))
+        dataset = _dataset(Path(folder), size)
+        floor = min(timed(lambda: [path.read_bytes() for path in dataset.pairs[0]], device)[0] for _ in range(5))
         dataset[0]
-        times = [timed(partial(dataset.__getitem__, (0, k % 4)), device) for k in range(size.items)]
-        stream = ImageStream(len(pairs), 1, stop=size.items + 4)
-        loader = iter(DataLoader(dataset, batch_sampler=stream, num_workers=1))
+        times = [timed(partial(dataset.load, (0, k % 4)), device) for k in range(size.items)]
+        batches = batches_on(device, dataset, ImageStream(len(dataset), 1, stop=size.items + 4), 1)
         for _ in range(4):
-            next(loader)
-        start = time.perf_counter()
-        for _ in range(size.items):
-            next(loader)
-        by_worker = (time.perf_counter() - start) / size.items
-        # A step longer than loading: what is left of the wait when the worker has had its time.
-        waits = []
-        loader = iter(DataLoader(dataset, batch_sampler=stream, num_workers=1))
-        for _ in range(min(size.items, 10)):
-            time.sleep(4 * by_worker)
-            start = time.perf_counter()
-            next(loader)
-            waits.append(time.perf_counter() - start)
+            next(batches)
+        by_worker = timed(lambda: [next(batches) and None for _ in range(size.items)], device)[0] / size.items
     megabytes = 8 * size.side ** 2 * 4 / 1e6
     wall, cpu = (sorted(column)[len(times) // 2] for column in zip(*times, strict=True))
     common = {"unit": "item", "megabytes": megabytes, "floor_seconds": floor, "memory_gb": peak_memory(device)}
     return [{"seconds": wall, "cpu_seconds": cpu, "what": "in this process"} | common,
-            {"seconds": by_worker, "what": "one worker"} | common,
-            {"seconds": sorted(waits)[len(waits) // 2], "what": "wait a step, one worker, steps of four items' time"} | common]
+            {"seconds": by_worker, "what": "one worker"} | common]
 
 
 def preparation(size: Size, device: torch.device) -> list[dict]:
@@ -207,6 +220,7 @@ CASES: dict[str, Callable[[Size, torch.device], list[dict]]] = {
     "step, 32, n_D 2": partial(step, half=False, n_D=2),
     "step, 16, n_D 1": partial(step, half=True, n_D=1),
     "step, 16, n_D 2": partial(step, half=True, n_D=2),
+    "wait, 16, n_D 2": partial(waiting, n_workers=1),
     "step, 32, n_D 1, checkpointed": partial(step, half=False, n_D=1, checkpointed=True),
     "prepare 4096": preparation,
     "many files": partial(many_files, previews=False),
@@ -214,6 +228,7 @@ CASES: dict[str, Callable[[Size, torch.device], list[dict]]] = {
 }
 GPU_CASES: dict[str, Callable[[Size, torch.device], list[dict]]] = {
     name: CASES[name] for name in CASES if name.startswith(("generate", "step"))} | {
+    "wait, 16, n_D 2": partial(waiting, n_workers=4),
     "generate, TF32": partial(generation, half=False, compiled=False, tf32=True),
     "generate, TF32, compiled": partial(generation, half=False, compiled=True, tf32=True),
     "step, TF32, n_D 2": partial(step, half=False, n_D=2, tf32=True),

@@ -5,30 +5,76 @@ import time
 
 import pytest
 import torch
-from torch.utils.data import Dataset
+from tiny import write_pairs
 
 import loading
 from loading import batches_on, read_by_processes
+from pipeline import Augmentation, PairDataset
+from scaling import Scaling
 from stopping import without_signals
 from utils import UserError
 
 CPU = torch.device("cpu")
 
 
-class Numbers(Dataset):
+class Numbers:
     def __init__(self, bad=None):
         self.bad = bad
 
-    def __getitem__(self, index):
+    def load(self, index, into=None):
         if index == self.bad:
             raise UserError(f"cannot read image {index}")
-        return {"input": torch.tensor([index]), "index": index}
+        return {"input": torch.tensor([float(index)]), "index": index}
 
 
 @pytest.mark.parametrize("n_workers", [0, 2])
 def test_batches_come_in_the_order_of_the_sampler(n_workers):
     batches = list(batches_on(CPU, Numbers(), [[3, 1], [0, 2], [4]], n_workers))
     assert [batch["input"].flatten().tolist() for batch in batches] == [[3, 1], [0, 2], [4]]
+
+
+class Placed:
+    """Images that are made where they should lie, as `PairDataset` does it when it pads."""
+
+    def load(self, key, into=None):
+        images = {"input": torch.empty(2, 3, 3), "target": torch.empty(1, 3, 3)} if into is None else into
+        for number, image in enumerate(images.values()):
+            image.fill_(key + number / 2)
+        return {**images, "index": key}
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+@pytest.mark.parametrize("dataset", [Numbers(), Placed()])
+def test_a_batch_that_is_held_is_never_written_over(dataset, start, monkeypatch):
+    monkeypatch.setattr(loading, "START", start)
+    requests = [[k, k + 100] for k in range(20)] + [[20]]
+    batches = list(batches_on(CPU, dataset, requests, 1))
+    views = [batch["input"].flatten(1)[:, 0] for batch in batches]
+    del batches
+    assert [view.tolist() for view in views] == requests
+
+
+def test_the_memory_of_batches_is_used_again_when_nothing_refers_to_it():
+    places = []
+    for number, batch in enumerate(batches_on(CPU, Placed(), [[k] for k in range(40)], 1)):
+        assert batch["input"].eq(number).all() and batch["target"].eq(number + 0.5).all() and batch["index"].tolist() == [number]
+        places.append(batch["target"].data_ptr())
+    assert len(set(places)) == 4      # two ahead, one in hand, one about to be
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_processes_give_what_this_one_gives_bit_for_bit(tmp_path, n_workers):
+    pairs = [(folder / "Input" / f"sun_{k}.fits", folder / "Target" / f"sun_{k}.fits") for folder in [write_pairs(tmp_path) / "data"]
+             for k in range(7)]
+    dataset = PairDataset(pairs, input_ch=1, target_ch=1, input_scaling=Scaling((1.0,), (200.0,), (True,)),
+                          target_scaling=Scaling((-1500.0,), (1500.0,), (False,)), augmentation=Augmentation(3, 10), seed=5)
+    keys = [[(epoch, k) for k in some] for epoch in range(3) for some in ((0, 1, 2), (3, 4, 5), (6,))]
+    for one, other in zip(batches_on(CPU, dataset, keys, 0), batches_on(CPU, dataset, keys, n_workers), strict=True):
+        assert all(torch.equal(one[name], other[name]) for name in ("input", "target", "index"))
+
+
+def test_without_requests_there_are_no_batches():
+    assert list(batches_on(CPU, Numbers(), [], 2)) == []
 
 
 @pytest.mark.parametrize("n_workers", [0, 2])
