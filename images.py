@@ -19,7 +19,6 @@ import numpy as np
 import tifffile
 from astropy.io import fits
 from PIL import Image as PillowImage
-from torchvision.io import ImageReadMode, decode_image
 
 from cubes import Channel, read_channel_cards
 from fits_images import read_fits_image, refuse_bomb
@@ -255,6 +254,8 @@ def _read_picture(path: Path, file_bytes: int, check_shape: _Checked) -> _Raw:
         check_shape((picture.height, picture.width) if bands == 1 else (picture.height, picture.width, bands))
         refuse_bomb(picture.height * picture.width * bands, file_bytes, path)
         if picture.format == "PNG" and bands > 1 and _png_bit_depth(path) == 16:
+            from torchvision.io import ImageReadMode, decode_image  # takes two seconds and 170 MB
+
             return decode_image(str(path), ImageReadMode.UNCHANGED).numpy().transpose(1, 2, 0), None
         return np.asarray(picture if mode == picture.mode else picture.convert(mode)), None
 

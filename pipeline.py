@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import Dataset, Sampler
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional
 
 from images import FORMATS, Image, list_images, read_image, write_image
 from scaling import Scaling, resolve_scaling
@@ -126,9 +125,11 @@ def rotate(image: Tensor, angle: float) -> Tensor:
     """Rotate (C, H, W) about its centre, counter-clockwise by `angle` degrees, bilinear; background from the corners."""
     if angle == 0:
         return image
+    from torchvision.transforms import InterpolationMode, v2  # takes two seconds and 170 MB
+
     # torchvision's own fill darkens the border (it weighs the image by the mask twice); zeros around a zero background do not.
     background = image[:, [0, 0, -1, -1], [0, -1, 0, -1]].median(dim=1).values[:, None, None]
-    return functional.rotate(image - background, angle, interpolation=InterpolationMode.BILINEAR).add_(background)
+    return v2.functional.rotate(image - background, angle, interpolation=InterpolationMode.BILINEAR).add_(background)
 
 
 def shift(image: Tensor, down: int, right: int, into: Tensor | None = None) -> Tensor:
@@ -265,4 +266,4 @@ def pad_to_multiple(image: Tensor, multiple: int) -> tuple[Tensor, tuple]:
     crop = (..., slice(top, top + height), slice(left, left + width))
     if rows == 0 and columns == 0:
         return image, crop
-    return functional.pad(image, [left, top, columns - left, rows - top], padding_mode="edge"), crop
+    return functional.pad(image, (left, columns - left, top, rows - top), mode="replicate"), crop

@@ -133,7 +133,6 @@ def sample_images(folder: str | os.PathLike, iteration: int, real: Any, generate
     """
     import torch
     from PIL import Image
-    from torchvision.utils import make_grid
 
     paths = []
     for name, images in (("real", real), ("fake", generated)):
@@ -142,7 +141,11 @@ def sample_images(folder: str | os.PathLike, iteration: int, real: Any, generate
         batch = batch if batch.shape[1] in (1, 3) else batch.flatten(0, 1)[:, None]
         batch = batch.flip(-2) if north_up else batch
         grey = ((batch * display_scale).nan_to_num(0.0).clamp(-1, 1) + 1) * 127.5
-        grid = make_grid(grey, nrow=int(np.ceil(np.sqrt(len(grey)))), padding=2 if len(grey) > 1 else 0)
+        if len(grey) == 1:
+            grid = grey[0]
+        else:
+            from torchvision.utils import make_grid  # takes two seconds and 170 MB
+            grid = make_grid(grey, nrow=int(np.ceil(np.sqrt(len(grey)))))
         pixels = grid.round().byte().permute(1, 2, 0).numpy()
         path = Path(folder) / f"{iteration}_{name}.{image_mode}"
         with atomic_path(path) as temporary:
