@@ -6,14 +6,17 @@ stepped is in `training.py`. Source of the equations: Jeong et al. 2022 (ApJS 26
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from networks import halve
 
-__all__ = ["AdversarialLoss", "FeatureMatchingLoss", "CorrelationLoss", "correlation"]
+__all__ = ["AdversarialLoss", "FeatureMatchingLoss", "CorrelationLoss", "Features", "correlation"]
 
 Features = list[list[Tensor]]          # [scale][block], each (N, C, H, W)
 
@@ -36,9 +39,9 @@ class AdversarialLoss:
         scores = [scale[-1].float() for scale in features]
         return torch.stack([self._error(score, torch.full_like(score, label)) for score in scores]).sum()
 
-    def discriminator(self, real: Features, generated: Features) -> Tensor:
-        """Sum over scales of half the error on the real and on the generated pair."""
-        return 0.5 * (self._against(real, 1.0) + self._against(generated, 0.0))
+    def discriminator(self, features: Features, *, real: bool) -> Tensor:
+        """Sum over scales of half the error on a pair; the discriminator's loss is that of the real and of the generated pair."""
+        return 0.5 * self._against(features, float(real))
 
     def generator(self, generated: Features) -> Tensor:
         """Sum over scales of half the error against being taken for real."""
@@ -61,9 +64,24 @@ class FeatureMatchingLoss:
         scales = len(real)
         total = torch.zeros((), device=real[0][0].device)
         for i, (real_blocks, generated_blocks) in enumerate(zip(real, generated, strict=True)):
-            difference = sum(functional.l1_loss(g.float(), r.detach().float()) for r, g in zip(real_blocks, generated_blocks, strict=True))
+            difference = sum(_MeanDifference.apply(r, g) for r, g in zip(real_blocks, generated_blocks, strict=True))
             total = total + difference * ((scales - i) if self.cumulative else 1)
         return total / scales
+
+
+class _MeanDifference(Function):
+    """Mean of |generated - real| in float32, with a gradient to `generated` alone; keeps these two, where `l1_loss` keeps a third."""
+
+    @staticmethod
+    def forward(ctx: Any, real: Tensor, generated: Tensor) -> Tensor:
+        ctx.save_for_backward(real, generated)
+        return (generated.float() - real.float()).abs_().mean()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor]:
+        real, generated = ctx.saved_tensors
+        return None, (generated.float() - real.float()).sign_().mul_(gradient / real.numel()).to(generated.dtype)
 
 
 def correlation(target: Tensor, output: Tensor, *, concordance: bool = True, eps: float = 1e-8) -> Tensor:

@@ -144,21 +144,14 @@ class PatchDiscriminator(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """`n_D` patch discriminators; scale i + 1 sees the pair at half the resolution of scale i.
-
-    Called with any number of pairs `(N, C, H, W)`, it returns for each the features `[scale][block]`; one call for the
-    real and the generated pair lets DistributedDataParallel see one forward pass.
-    """
+    """`n_D` patch discriminators; scale i + 1 sees the pair `(N, C, H, W)` at half the resolution of scale i. Features `[scale][block]`."""
 
     def __init__(self, channels: int, *, n_df: int = 64, n_D: int = 2):
         super().__init__()
         for i in range(n_D):
             self.add_module(f"Scale_{i}", PatchDiscriminator(channels, n_df))
 
-    def forward(self, *pairs: Tensor) -> list[list[list[Tensor]]]:
-        return [self._features(pair) for pair in pairs]
-
-    def _features(self, pair: Tensor) -> list[list[Tensor]]:
+    def forward(self, pair: Tensor) -> list[list[Tensor]]:
         features = []
         for i, scale in enumerate(self.children()):
             pair = halve(pair) if i else pair

@@ -5,13 +5,14 @@ The loop around it stands in `pix2pixCC_Train.py`; the terms in `losses.py`. Sou
 from __future__ import annotations
 
 import operator
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from losses import AdversarialLoss, CorrelationLoss, FeatureMatchingLoss
+from losses import AdversarialLoss, CorrelationLoss, FeatureMatchingLoss, Features
 from networks import discriminator_pair
 from utils import UserError
 
@@ -38,9 +39,10 @@ def _make_moments(optimizer: torch.optim.Adam) -> None:
 class AdversarialTraining:
     """Generator and discriminator with their optimizers; `step` takes one step of both.
 
-    Both losses come from the same weights; the generator is stepped, then the discriminator. The discriminator sees the
-    generated pair once: the pair is made with a leaf, whose gradient from the adversarial and feature-matching terms is
-    handed on to the generator, while the discriminator's own loss goes back through the same graph into its weights only.
+    Both losses come from the same weights; the generator is stepped, then the discriminator. The discriminator sees the real
+    pair first, and only its features are kept. It sees the generated pair once: that is made with a leaf, whose gradient from
+    the adversarial and feature-matching terms is handed on to the generator, while the discriminator's own loss goes back
+    through the same graph into its weights only.
 
     Parameters
     ----------
@@ -116,23 +118,16 @@ class AdversarialTraining:
         """
         for optimizer in (self.optimizer_G, self.optimizer_D):   # gradients give way to the activations
             optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
+        real, loss_real = self._learn_real(input, target)
+        with self._autocast():
             generated = self.generator(input)
-            leaf = generated.detach().float().requires_grad_()
-            real, fake = self.discriminator(discriminator_pair(input, target, self.repeats),
-                                            discriminator_pair(input, leaf, self.repeats))
-        zero = torch.zeros((), device=input.device)
-        gan = self.weights["GAN"] * self.adversarial.generator(fake)
-        matching = self.weights["FM"] * self.feature_matching(real, fake) if self.weights["FM"] else zero
-        correlation = self.weights["CC"] * self.correlation(target, generated) if self.weights["CC"] else zero
-        loss_D = self.adversarial.discriminator(real, fake)
-
-        scale = self.scaler.scale
-        (gradient,) = torch.autograd.grad(scale(gan + matching), leaf, retain_graph=True)
-        scale(loss_D).backward(inputs=list(self.discriminator.parameters()))
+        gradient, gan, matching, loss_generated = self._learn_generated(input, generated.detach().float().requires_grad_(), real)
+        del real                                               # so does what the discriminator saw
         outputs, gradients = [generated], [gradient.to(generated.dtype)]
+        correlation = torch.zeros((), device=input.device)
         if self.weights["CC"]:
-            outputs, gradients = [generated, scale(correlation)], [*gradients, torch.ones_like(correlation)]
+            correlation = self.weights["CC"] * self.correlation(target, generated)
+            outputs, gradients = [generated, self.scaler.scale(correlation)], [*gradients, torch.ones_like(correlation)]
         torch.autograd.backward(outputs, gradients)
         if not self._steps_in_backward:
             self.scaler.step(self.optimizer_G)
@@ -140,11 +135,39 @@ class AdversarialTraining:
         self.scaler.update()
         if self.average is not None:
             self.average.update_parameters(self.bare_generator)
-        losses = torch.stack([gan + matching + correlation, loss_D, gan, matching, correlation]).detach()
+        losses = torch.stack([gan + matching + correlation, loss_real + loss_generated, gan, matching, correlation]).detach()
         self.sums += losses
         self.good_steps += losses.isfinite().all() & (self.good_steps == self.steps)
         self.steps += 1
         return losses
+
+    def _learn_real(self, input: Tensor, target: Tensor) -> tuple[Features, Tensor]:
+        """The discriminator's gradients from the real pair: its features, and its loss.
+
+        They come before the generator has made anything, and are not averaged over ranks before those of the generated pair.
+        """
+        alone = self.discriminator.no_sync() if isinstance(self.discriminator, DistributedDataParallel) else nullcontext()
+        with alone:
+            with self._autocast():
+                features = self.discriminator(discriminator_pair(input, target, self.repeats))
+            loss = self.adversarial.discriminator(features, real=True)
+            self.scaler.scale(loss).backward(inputs=list(self.discriminator.parameters()))
+        return [[block.detach() for block in scale] for scale in features], loss.detach()
+
+    def _learn_generated(self, input: Tensor, leaf: Tensor, real: Features) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The discriminator's gradients from the generated pair: the gradient of the generator's terms to `leaf`, these two terms,
+        and the discriminator's loss."""
+        with self._autocast():
+            features = self.discriminator(discriminator_pair(input, leaf, self.repeats))
+        gan = self.weights["GAN"] * self.adversarial.generator(features)
+        matching = self.weights["FM"] * self.feature_matching(real, features) if self.weights["FM"] else torch.zeros_like(gan)
+        loss = self.adversarial.discriminator(features, real=False)
+        (gradient,) = torch.autograd.grad(self.scaler.scale(gan + matching), leaf, retain_graph=True)
+        self.scaler.scale(loss).backward(inputs=list(self.discriminator.parameters()))
+        return gradient, gan.detach(), matching.detach(), loss.detach()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None)
 
     def mean_losses(self) -> Tensor:
         """The mean of each of `TERMS` over the steps since the last call."""
@@ -168,7 +191,7 @@ class AdversarialTraining:
         network = self.average.module if averaged and self.average is not None else self.bare_generator
         was_training = network.training
         network.eval()
-        with torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None):
+        with self._autocast():
             output = network(input)
         network.train(was_training)
         return output.float()

@@ -102,11 +102,13 @@ def step_flops(make_G: Callable[[], Generator], make_D: Callable[[], Discriminat
         return torch.stack([block.sum() for scale in features for block in scale]).sum()
 
     def step() -> None:
+        weights = list(discriminator.parameters())
+        total(discriminator(discriminator_pair(images, truth, repeats))).backward(inputs=weights)
         generated = generator(images)
         leaf = generated.detach().requires_grad_()
-        real, fake = discriminator(discriminator_pair(images, truth, repeats), discriminator_pair(images, leaf, repeats))
-        torch.autograd.grad(total(fake), leaf, retain_graph=True)
-        (total(real) + total(fake)).backward(inputs=list(discriminator.parameters()))
+        score = total(discriminator(discriminator_pair(images, leaf, repeats)))
+        torch.autograd.grad(score, leaf, retain_graph=True)
+        score.backward(inputs=weights)
         generated.sum().backward()
 
     return _counted(step)

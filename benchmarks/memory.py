@@ -17,6 +17,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import kernels
+from losses import FeatureMatchingLoss
 from networks import Discriminator, Generator, channel_repeats, discriminator_pair
 
 CONFIGURATIONS = {"v3": dict(input_ch=7, n_gf=40, n_df=40, n_downsample=5, ch_balance=1.5),
@@ -40,8 +41,10 @@ def stored_bytes(generator: Generator, discriminator: Discriminator, repeats: tu
             torch.autocast("cpu", torch.bfloat16, enabled=half):
         generated = generator(images)
         pair = discriminator_pair(images, target, repeats)
-        features = discriminator(pair, pair.clone())
-    del generated, features
+        with torch.no_grad():
+            real = discriminator(pair)
+        terms = FeatureMatchingLoss()(real, discriminator(pair.clone()))
+    del generated, real, terms
     return sum(storage.nbytes() for storage in stored.values())
 
 

@@ -63,7 +63,8 @@ def test_cross_entropy_is_that_of_logits():
 def test_least_squares_by_hand():
     real, fake = [[torch.full((1, 1, 2, 2), 0.5)]], [[torch.full((1, 1, 2, 2), 0.25)]]
     loss = AdversarialLoss()
-    assert loss.discriminator(real, fake).item() == pytest.approx(0.5 * (0.25 + 0.0625))
+    assert loss.discriminator(real, real=True).item() == pytest.approx(0.5 * 0.25)
+    assert loss.discriminator(fake, real=False).item() == pytest.approx(0.5 * 0.0625)
     assert loss.generator(fake).item() == pytest.approx(0.5 * 0.5625)
 
 
@@ -74,4 +75,13 @@ def test_feature_matching_by_hand_and_without_gradient_to_the_real_pair():
     assert loss.item() == pytest.approx(2.0)
     assert FeatureMatchingLoss(cumulative=True)(real, fake).item() == pytest.approx((2 * 1 + 3) / 2)
     loss.backward()
-    assert real[0][0].grad is None and fake[0][0].grad is not None
+    assert real[0][0].grad is None and fake[0][0].grad.flatten().tolist() == [0.125] * 4
+
+
+def test_feature_matching_has_the_gradient_of_the_l1_loss():
+    real, fake = torch.randn(2, 3, 5, 5), torch.randn(2, 3, 5, 5, requires_grad=True)
+    with torch.no_grad():
+        fake[0, 0, 0, 0] = real[0, 0, 0, 0]                   # where they agree it is 0
+    (own,) = torch.autograd.grad(3 * FeatureMatchingLoss()([[real]], [[fake]]), fake)
+    (expected,) = torch.autograd.grad(3 * torch.nn.functional.l1_loss(fake, real), fake)
+    assert torch.equal(own, expected) and own[0, 0, 0, 0] == 0

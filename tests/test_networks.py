@@ -41,7 +41,7 @@ def test_instance_norm_keeps_nothing_and_batch_norm_has_affine_weights():
 def test_each_scale_sees_half_the_resolution_and_gives_five_features(n_D):
     discriminator = Discriminator(4, n_df=4, n_D=n_D)
     pair = torch.randn(1, 4, 128, 128)
-    (features,) = discriminator(pair)
+    features = discriminator(pair)
     assert len(features) == n_D and all(len(scale) == 5 for scale in features)
     for i, scale in enumerate(features):
         size = 128 >> i

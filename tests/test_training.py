@@ -77,8 +77,8 @@ def test_published_weights_give_the_published_patch_scores_and_terms(published):
     figures = published.figures
     with torch.no_grad():
         generated = generator(published.input)
-        real, fake = discriminator(discriminator_pair(published.input, published.target, published.repeats),
-                                   discriminator_pair(published.input, generated, published.repeats))
+        real, fake = (discriminator(discriminator_pair(published.input, magnetogram, published.repeats))
+                      for magnetogram in (published.target, generated))
         for i, (real_scale, fake_scale) in enumerate(zip(real, fake, strict=True)):
             assert relative_error(real_scale[-1], figures[f"patch_real_{i}"]) < 1e-5
             assert relative_error(fake_scale[-1], figures[f"patch_fake_{i}"]) < 1e-5
@@ -128,9 +128,9 @@ def test_a_step_leaves_no_gradient_of_the_generators_terms_in_the_discriminator(
     generator, discriminator = published.networks()
     with torch.no_grad():
         generated = generator(published.input)
-    real, fake = discriminator(discriminator_pair(published.input, published.target, published.repeats),
-                               discriminator_pair(published.input, generated, published.repeats))
-    training.adversarial.discriminator(real, fake).backward()
+    real, fake = (discriminator(discriminator_pair(published.input, magnetogram, published.repeats))
+                  for magnetogram in (published.target, generated))
+    (training.adversarial.discriminator(real, real=True) + training.adversarial.discriminator(fake, real=False)).backward()
     training.step(published.input, published.target)
     for own, stepped in zip(discriminator.parameters(), training.discriminator.parameters(), strict=True):
         assert torch.allclose(own.grad, stepped.grad, rtol=1e-4, atol=1e-6)
