@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import datetime
 import os
 import re
@@ -15,15 +14,15 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
+from heap import keep_freed_memory
 from launching import launch
 from utils import UserError
 
 T = TypeVar("T")
 
-__all__ = ["Ranks", "keep_freed_memory", "parse_gpu_ids", "join_ranks", "relaunch_on", "half_precision", "seed_everything",
+__all__ = ["Ranks", "parse_gpu_ids", "join_ranks", "relaunch_on", "half_precision", "seed_everything",
            "parameter_count"]
 
-GLIBC_SETTINGS = {-8: 1, -4: 0, -1: -1}     # mallopt: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD; what is freed stays with the process
 COLLECTIVE, FIRST = datetime.timedelta(minutes=10), datetime.timedelta(days=1)      # how long the ranks wait for each other
 
 
@@ -130,14 +129,6 @@ def join_ranks(gpu_ids: str) -> Iterator[Ranks]:
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
-
-
-def keep_freed_memory() -> None:
-    """Use the memory of one image for the next, instead of asking the system for fresh pages, which cost a fifth of a step on the CPU."""
-    with contextlib.suppress(OSError, AttributeError):         # another C library has no such settings
-        mallopt = ctypes.CDLL(None).mallopt
-        for option, value in GLIBC_SETTINGS.items():
-            mallopt(option, value)
 
 
 def _environment(name: str, default: int) -> int:

@@ -11,7 +11,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from kernels import ACTIVATIONS, SLOPE, BlockConvolution, Convolution, NormAct, ReflectionPad, ReplicationPad, TransposedConvolution
+from kernels import (
+    ACTIVATIONS,
+    SLOPE,
+    BlockConvolution,
+    Convolution,
+    NormAct,
+    ReflectionPad,
+    ReplicationPad,
+    TransposedConvolution,
+    spares_memory,
+    sparing_memory,
+)
 
 __all__ = ["Generator", "PatchDiscriminator", "Discriminator", "channel_repeats", "discriminator_pair", "initialise_weights",
            "halve", "PADDINGS", "NORMS"]
@@ -70,8 +81,8 @@ class Generator(nn.Module):
     trans_conv : bool
         Decoder by transposed convolutions; else bilinear x2, pad 1 and a 3x3 convolution.
     checkpoint_activations : bool
-        Store only what enters each layer of convolution, norm and activation, and each residual block, and recompute what is inside
-        in the backward pass; the results are the same.
+        Store less, and recompute the rest in the backward pass: on the CPU as `kernels.sparing_memory` does, elsewhere all but what
+        enters each layer of convolution, norm and activation, and each residual block. The results are the same.
     """
 
     def __init__(self, input_ch: int, target_ch: int, *, model: str = "pix2pixCC", n_gf: int = 64, n_downsample: int = 4,
@@ -80,6 +91,7 @@ class Generator(nn.Module):
         super().__init__()
         kernel, act = _STYLES[model]
         self.multiple = 2 ** n_downsample
+        self.n_gf = n_gf
         self.checkpoint_activations = checkpoint_activations
 
         layers: Layers = [*_padded(Convolution, padding_type, input_ch, n_gf, 7), *_normalised(norm_type, n_gf, act)]
@@ -98,10 +110,12 @@ class Generator(nn.Module):
             layers += _normalised(norm_type, width, act)
         layers += _padded(BlockConvolution, padding_type, width, target_ch, 7)
         self.model = nn.Sequential(*layers)
-
     def forward(self, x: Tensor) -> Tensor:
         if not (self.checkpoint_activations and torch.is_grad_enabled()):
             return self.model(x)
+        if isinstance(self.model[2], NormAct) and spares_memory(x, self.n_gf):
+            with sparing_memory():
+                return self.model(x)
         for segment in self._segments():
             x = checkpoint(segment, x, use_reentrant=False)
         return x

@@ -196,7 +196,7 @@ def train_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("speed")
     add = group.add_argument
     add("--compile", action="store_true", help="compile the networks with torch.compile")
-    add("--checkpoint_activations", action="store_true", help="recompute residual blocks in the backward pass, to save memory")
+    add("--checkpoint_activations", action="store_true", help="save memory: store less for the backward pass and compute it again there")
     add("--deterministic", action="store_true", help="repeat bit for bit on a GPU too, more slowly")
     return parser
 

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional
 
 import kernels
-from kernels import ACTIVATIONS, BlockConvolution, Convolution, NormAct, TransposedConvolution
+from kernels import ACTIVATIONS, BlockConvolution, Convolution, NormAct, ReflectionPad, ReplicationPad, TransposedConvolution
 
 
 def difference(first, second):
@@ -86,6 +86,12 @@ def test_norm_and_activation_store_one_image():
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: stored.append(tensor.numel()) or tensor, lambda tensor: tensor):
         NormAct("mish")(images * 1.0)
     assert sum(stored) <= images.numel() + 2 * 8 + 1
+
+
+@pytest.mark.parametrize("fast, plain", [(ReplicationPad, nn.ReplicationPad2d), (ReflectionPad, nn.ReflectionPad2d)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_padding_that_stores_nothing_is_pytorchs(fast, plain, layout):
+    assert_alike(fast(3), plain(3), torch.randn(2, 4, 9, 8).contiguous(memory_format=layout))
 
 
 @pytest.mark.parametrize("reflect, mode", [(False, "replicate"), (True, "reflect")])

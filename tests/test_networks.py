@@ -2,6 +2,7 @@
 import pytest
 import torch
 
+import kernels
 from networks import NORMS, PADDINGS, Discriminator, Generator, channel_repeats, discriminator_pair, halve, initialise_weights
 
 
@@ -99,3 +100,27 @@ def test_recomputed_activations_give_the_same_gradients():
         generator(images).square().mean().backward()
     for first, second in zip(plain.parameters(), recomputing.parameters(), strict=True):
         assert torch.equal(first.grad, second.grad)
+
+
+@pytest.mark.parametrize("options", [{}, {"padding_type": "reflection", "model": "pix2pixHD"}, {"padding_type": "zero"},
+                                     {"trans_conv": False}, {"norm_type": "BatchNorm2d"}])
+@pytest.mark.parametrize("half", [False, True])
+def test_the_layers_for_the_cpu_spare_memory_and_give_the_same_bits(options, half, monkeypatch):
+    monkeypatch.setattr(kernels, "_LARGE", 0)
+    torch.manual_seed(0)
+    generators = [Generator(2, 1, n_gf=16, n_downsample=2, n_residual=2, checkpoint_activations=sparing, **options)
+                  for sparing in (False, True)]
+    generators[1].load_state_dict(generators[0].state_dict())
+    images, stored, gradients = torch.randn(2, 2, 32, 32), [], []
+    for generator in generators:
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor, kept=kept: kept.append(tensor) or tensor, lambda tensor: tensor), \
+                torch.autocast("cpu", torch.bfloat16, enabled=half):
+            output = generator(images)
+        output.float().square().mean().backward()
+        weights = {parameter.data_ptr() for parameter in generator.parameters()}
+        stored.append(sum({tensor.data_ptr(): tensor.numel() for tensor in kept if tensor.data_ptr() not in weights}.values()))
+        gradients.append([output, *(parameter.grad for parameter in generator.parameters())])
+    assert all(torch.equal(first, second) for first, second in zip(*gradients, strict=True))
+    if "norm_type" not in options:
+        assert stored[1] < 0.65 * stored[0]
