@@ -127,16 +127,20 @@ def _source_of_norm(x: Tensor) -> Any:
 
 def _made_again(node: Any) -> Tensor:
     """What `node` gave, bit for bit."""
-    if isinstance(node, _ConvolveNode):
-        weight, bias, x = node.saved_tensors
-        return _convolved(x, weight, bias, node)
     if isinstance(node, _PadNode):
         return node.pad(_made_again(node.next_functions[0][0]))
-    if node.source and node.again is None:
-        node.again = _made_again(node.source)                 # until the norm's own gradient
-    x = node.again if node.source else node.saved_tensors[0]
+    if node.source:
+        x = node.again = _normed_again(node)                  # kept until the norm's own gradient
+    else:
+        x = node.saved_tensors[0]
     images = [_normalised(image, node.act, node.eps)[0] for image in x.split(1)]
     return images[0] if len(images) == 1 else torch.cat(images)
+
+
+def _normed_again(node: Any) -> Tensor:
+    """What a norm with a source was given, channels-last."""
+    weight, bias, x = node.source.saved_tensors
+    return _convolved(x, weight, bias, node.source).contiguous(memory_format=torch.channels_last)
 
 
 def _make_room(elements: int) -> None:
@@ -235,9 +239,11 @@ class _NormAct(Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple:
         _make_room(ctx.room)
-        saved = ctx.saved_tensors
-        x, *statistics = (ctx.again, *saved) if ctx.source else saved
+        saved, again = ctx.saved_tensors, ctx.again
         ctx.again = None
+        if ctx.source and again is None:
+            again = _normed_again(ctx)
+        x, *statistics = (again, *saved) if ctx.source else saved
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         ones = torch.ones(x.shape[1])
         images = []

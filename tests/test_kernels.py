@@ -1,4 +1,6 @@
 """The layers arranged for the CPU give what PyTorch's own give: values and all gradients."""
+import contextlib
+
 import pytest
 import torch
 from torch import nn
@@ -98,3 +100,16 @@ def test_padding_that_stores_nothing_is_pytorchs(fast, plain, layout):
 def test_padding_put_together_from_parts_is_pytorchs(reflect, mode):
     images = torch.randn(2, 3, 6, 7)
     assert torch.equal(kernels._padded_in_parts(images, 3, reflect=reflect), torch.nn.functional.pad(images, [3] * 4, mode=mode))
+
+
+def test_a_norm_has_its_input_made_again_also_where_no_convolution_follows():
+    convolution, norm, images, weights = Convolution(2, 16, 3), NormAct("mish"), torch.randn(1, 2, 8, 8), torch.randn(1, 16, 6, 6)
+    gradients = []
+    for mode in (contextlib.nullcontext, kernels.sparing_memory):
+        with mode():
+            output = norm(convolution(images))
+        assert bool(output.grad_fn.source) == (mode is kernels.sparing_memory)
+        (output * weights).sum().backward()
+        gradients.append(convolution.weight.grad)
+        convolution.weight.grad = None
+    assert torch.equal(*gradients)
