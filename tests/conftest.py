@@ -3,8 +3,27 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+
+@pytest.fixture
+def one_thread():
+    """Of PyTorch, whose results depend on how many there are."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The working directory: an empty folder with a tiny data set."""
+    from tiny import write_pairs
+
+    monkeypatch.chdir(write_pairs(tmp_path))
+    return tmp_path

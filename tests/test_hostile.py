@@ -17,11 +17,7 @@ from tiny import run, train, write_pairs
 
 SHORT = ["--save_freq", 2, "--report_freq", 2, "--display_freq", 100]
 TEST = ["--dataset_name", "run", "--gpu_ids", "-1", "--n_workers", 0, "--input_dir_test", "data/Input", "--no_preview"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

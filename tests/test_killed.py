@@ -16,17 +16,7 @@ from tiny import RUN, differences, finish, start, train, wait_for, write_pairs
 
 ROLLBACK = ["--no_shuffle", "--save_freq", 6, "--display_freq", 100, "--on_nan", "rollback"]
 SHORT = ["--save_freq", 2, "--report_freq", 2, "--display_freq", 100]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(write_pairs(tmp_path))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def log():

@@ -11,17 +11,7 @@ from tiny import assert_same_run, run, train, write_pairs
 WATCHED = ["--save_freq", 20, "--report_freq", 5, "--display_freq", 20]
 SHAKEN = ["--padding_size", 4, "--max_rotation_angle", 20, "--epoch_decay", 2, "--n_epochs", 8]
 SHORT = ["--dataset_name", "run", "--save_freq", 2, "--report_freq", 2, "--display_freq", 100]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    torch.set_num_threads(1)
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(write_pairs(tmp_path))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
