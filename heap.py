@@ -1,4 +1,4 @@
-"""Memory that the process has freed: kept for the next image, as fresh pages cost time, but never much of it (glibc only)."""
+"""Memory that the process has freed: kept for the next image, as fresh pages cost time, or given back where room is short (glibc only)."""
 from __future__ import annotations
 
 import contextlib

@@ -35,7 +35,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "mish": nn.Mish, "relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(SLOPE), "none": nn.Identity}
 _UNFOLDED = 2 ** 25                 # most elements of an unfolded input: 128 MB of float32
 _LARGE = 2 ** 22                    # elements; at 80 x 128 x 128 and below PyTorch's own layers are up to a third faster
-_VERY_LARGE = 2 ** 24
+_VERY_LARGE = 2 ** 24               # elements: images whose room freed pieces seldom offer
 _MANY_CHANNELS = 512
 _PIECE = 2 ** 17                    # elements of an image that stay in the cache while several operations pass over them
 _BLOCK = 4
@@ -239,11 +239,9 @@ class _NormAct(Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple:
         _make_room(ctx.room)
-        saved, again = ctx.saved_tensors, ctx.again
+        statistics = list(ctx.saved_tensors)
+        x = (ctx.again if ctx.again is not None else _normed_again(ctx)) if ctx.source else statistics.pop(0)
         ctx.again = None
-        if ctx.source and again is None:
-            again = _normed_again(ctx)
-        x, *statistics = (again, *saved) if ctx.source else saved
         gradient = gradient.contiguous(memory_format=torch.channels_last)
         ones = torch.ones(x.shape[1])
         images = []
