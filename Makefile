@@ -12,7 +12,7 @@ REAL_EUVI = $(shell $(BIN)/python -c 'import importlib.resources as r; print(r.f
 .PHONY: demo test lint bench clean
 
 demo: .venv/installed
-	$(BIN)/python synthetic_sun.py --out datasets/demo --pairs 150 --test_suns 20 --size 128 --passbands 171
+	$(BIN)/python pix2pixCC_Simulate.py --out datasets/demo --pairs 150 --test_suns 20 --size 128 --passbands 171
 	$(BIN)/python pix2pixCC_Train.py $(DEMO) --resume --data_format_input fits --data_format_target fits \
 		--input_dir_train datasets/demo/Train/Input --target_dir_train datasets/demo/Train/Target \
 		--n_gf 16 --n_df 16 --n_downsample 3 --n_residual 6 --padding_size 8 --lr 5e-4 --n_epochs 16 --epoch_decay 8 --ema 0.995 \

@@ -8,7 +8,7 @@ defined in `metrics.py`, the geometry of the disk in `disk.py`.
 """
 from __future__ import annotations
 
-from options import evaluate_parser
+from pix2pixcc.options import evaluate_parser
 
 if __name__ == "__main__":
     evaluate_parser().parse_args()          # --help and mistyped flags are answered before the rest is loaded
@@ -26,12 +26,12 @@ import numpy as np
 from astropy.io.fits import VerifyError
 from tqdm import tqdm
 
-from disk import Disk, disk_of_header, is_helioprojective
-from evaluation import Evaluation, Pool, evaluate_image, pool, summary_of
-from figures import evaluation_page
-from images import FITS_FORMATS, FORMATS, Image, format_of, list_images, read_image
-from pipeline import pair_files
-from utils import VERSION, UserError, atomic_path, run_command, stem_of, time_in_name, write_json
+from pix2pixcc.evaluation.figures import evaluation_page
+from pix2pixcc.evaluation.scores import Evaluation, Pool, evaluate_image, pool, summary_of
+from pix2pixcc.images.files import FITS_FORMATS, FORMATS, Image, format_of, list_images, read_image
+from pix2pixcc.pipeline import pair_files
+from pix2pixcc.solar.geometry import Disk, disk_of_header, is_helioprojective
+from pix2pixcc.utils import VERSION, UserError, atomic_path, run_command, stem_of, time_in_name, write_json
 
 __all__ = ["main"]
 

@@ -9,7 +9,7 @@ lack a passband in `missing.csv`. Repeat a stopped command to go on; `--shard 3/
 """
 from __future__ import annotations
 
-from options import prepare_parser
+from pix2pixcc.options import prepare_parser
 
 if __name__ == "__main__":
     prepare_parser().parse_args()           # --help and mistyped flags are answered before SunPy is loaded
@@ -27,8 +27,20 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from archive import Record, in_parallel, index_archive
-from bookkeeping import (
+from pix2pixcc.preparation.cubes import Job, Settings, make_cubes
+from pix2pixcc.preparation.holdout import TestDays, check_earlier_training, split_pairs, times_in
+from pix2pixcc.preparation.index import Record, in_parallel, index_archive
+from pix2pixcc.preparation.pairing import (
+    MAGNETOGRAM,
+    SPACECRAFT,
+    Missing,
+    describe_missing,
+    farside_channels,
+    farside_groups,
+    frontside_names,
+    frontside_pairs,
+)
+from pix2pixcc.preparation.report import (
     SHOWN,
     Tally,
     bad_headers,
@@ -40,19 +52,7 @@ from bookkeeping import (
     remember_pixels,
     write_lists,
 )
-from holdout import TestDays, check_earlier_training, split_pairs, times_in
-from pairing import (
-    MAGNETOGRAM,
-    SPACECRAFT,
-    Missing,
-    describe_missing,
-    farside_channels,
-    farside_groups,
-    frontside_names,
-    frontside_pairs,
-)
-from preparation import Job, Settings, make_cubes
-from utils import UserError, run_command
+from pix2pixcc.utils import UserError, run_command
 
 INDEX_NAME = "headers.jsonl"
 AIA_PASSBANDS = ("94", "131", "171", "193", "211", "304", "335", "1600", "1700", "4500")

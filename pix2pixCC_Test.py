@@ -6,7 +6,7 @@
 
 Writes ./checkpoints/<dataset_name>/Image/Test/<iteration>/<input name>_AI.<ext> and a preview beside each.
 """
-from options import MODEL_FLAGS, parse, test_parser
+from pix2pixcc.options import MODEL_FLAGS, parse, test_parser
 
 if __name__ == "__main__":
     parse(test_parser())                     # --help and mistyped flags are answered before torch is loaded
@@ -19,19 +19,19 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from background import BackgroundWriter
-from checkpoints import RunFolder, load_weights
-from cubes import Channel
-from devices import Ranks, half_precision, join_ranks, relaunch_on, seed_everything
-from gallery import gallery
-from generation import Loaded, Output, Source, SourceDataset, Unreadable, find_sources
-from images import Image, list_images
-from loading import read_by_processes
-from networks import Generator
-from provenance import Finding, verify_product
-from runs import as_built, contradicted_scaling, scaling_flags
-from scaling import Scaling, resolve_scaling
-from utils import UserError, file_sha256, run_command, stem_of
+from pix2pixcc.generation.provenance import Finding, verify_product
+from pix2pixcc.generation.sources import Loaded, Output, Source, SourceDataset, Unreadable, find_sources
+from pix2pixcc.images.cubes import Channel
+from pix2pixcc.images.files import Image, list_images
+from pix2pixcc.networks import Generator
+from pix2pixcc.parallel.background import BackgroundWriter
+from pix2pixcc.parallel.loading import read_by_processes
+from pix2pixcc.parallel.ranks import Ranks, half_precision, join_ranks, relaunch_on, seed_everything
+from pix2pixcc.scaling import Scaling, resolve_scaling
+from pix2pixcc.training.checkpoints import RunFolder, load_weights
+from pix2pixcc.training.record import as_built, contradicted_scaling, scaling_flags
+from pix2pixcc.utils import UserError, file_sha256, run_command, stem_of
+from pix2pixcc.visuals.gallery import gallery
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -7,7 +7,7 @@
 
 Everything goes to ./checkpoints/<dataset_name>/. An iteration counts images, not steps.
 """
-from options import parse, train_parser
+from pix2pixcc.options import parse, train_parser
 
 if __name__ == "__main__":
     parse(train_parser())                    # --help and mistyped flags are answered before torch is loaded
@@ -20,18 +20,19 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-from checkpoints import RunFolder
-from devices import Ranks, half_precision, join_ranks, parameter_count, relaunch_on, seed_everything
-from loading import batches_on
-from networks import Discriminator, Generator, channel_repeats, initialise_weights
-from pipeline import Augmentation, ImageStream, PairDataset, verify_dataset
-from recorder import Recorder
-from resuming import Diverged, load_bare_weights, load_state, roll_back, starting_point, state_of
-from runs import TrainingData, describe, find_training_data, options_record, scaling_flags
-from stopping import StopSignals, exit_status
-from training import TERMS, AdversarialTraining, learning_rate
-from utils import UserError, run_command
-from validation import SCORES, Sample, validate
+from pix2pixcc.images.verification import verify_dataset
+from pix2pixcc.networks import Discriminator, Generator, channel_repeats, initialise_weights
+from pix2pixcc.parallel.loading import batches_on
+from pix2pixcc.parallel.ranks import Ranks, half_precision, join_ranks, parameter_count, relaunch_on, seed_everything
+from pix2pixcc.parallel.signals import StopSignals, exit_status
+from pix2pixcc.pipeline import Augmentation, ImageStream, PairDataset
+from pix2pixcc.training.checkpoints import RunFolder
+from pix2pixcc.training.record import TrainingData, describe, find_training_data, options_record, scaling_flags
+from pix2pixcc.training.recorder import Recorder
+from pix2pixcc.training.resuming import Diverged, load_bare_weights, load_state, roll_back, starting_point, state_of
+from pix2pixcc.training.step import TERMS, AdversarialTraining, learning_rate
+from pix2pixcc.training.validation import SCORES, Sample, validate
+from pix2pixcc.utils import UserError, run_command
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from measure import Clock, generator_flops, measured, peak_memory, step_flops, timed
 
-from images import write_image
-from loading import batches_on
-from networks import Discriminator, Generator, channel_repeats, initialise_weights
-from pipeline import Augmentation, ImageStream, PairDataset
-from scaling import Scaling
-from training import AdversarialTraining
+from pix2pixcc.images.files import write_image
+from pix2pixcc.networks import Discriminator, Generator, channel_repeats, initialise_weights
+from pix2pixcc.parallel.loading import batches_on
+from pix2pixcc.pipeline import Augmentation, ImageStream, PairDataset
+from pix2pixcc.scaling import Scaling
+from pix2pixcc.training.step import AdversarialTraining
 
 __all__ = ["Size", "V3", "TINY", "CASES", "GPU_CASES"]
 
@@ -161,8 +161,8 @@ def preparation(size: Size, device: torch.device) -> list[dict]:
     import sunpy.map
     from aiapy.calibrate import register as aiapy_register
 
-    from preparation import prepare_channel
-    from synthetic_data import write_raw
+    from pix2pixcc.solar.registration import prepare_channel
+    from pix2pixcc.synthetic_sun.datasets import write_raw
 
     side = size.side
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -183,7 +183,7 @@ def preparation(size: Size, device: torch.device) -> list[dict]:
 def many_files(size: Size, device: torch.device, *, previews: bool) -> list[dict]:
     """`pix2pixCC_Test.py` on many FITS files of 128 x 128 pixels with the generator of `make demo`."""
     import pix2pixCC_Test
-    from checkpoints import save_tensors
+    from pix2pixcc.training.checkpoints import save_tensors
 
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):

@@ -23,7 +23,7 @@ def command(name: str, *words: object, cwd: Path) -> None:
 
 def scores(cwd: Path, name: str, channels: int, data: list[str], size: int, iterations: int, pairs: int, suns: int) -> dict[str, float]:
     """Make the data, train, generate, evaluate: the means of `METRICS` over the unseen farsides."""
-    command("synthetic_sun.py", "--out", f"datasets/{name}", "--pairs", pairs, "--test_suns", suns, "--size", size,
+    command("pix2pixCC_Simulate.py", "--out", f"datasets/{name}", "--pairs", pairs, "--test_suns", suns, "--size", size,
             "--passbands", 304, 193, 171, *data, cwd=cwd)
     epochs = max(2, iterations // pairs)
     command("pix2pixCC_Train.py", "--dataset_name", name, "--gpu_ids", -1, "--data_format_input", "fits", "--data_format_target", "fits",

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from networks import Discriminator, Generator, discriminator_pair
+from pix2pixcc.networks import Discriminator, Generator, discriminator_pair
 
 __all__ = ["Clock", "timed", "measured", "matrix_peak", "generator_flops", "step_flops", "peak_memory"]
 

@@ -16,9 +16,9 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import kernels
-from losses import FeatureMatchingLoss
-from networks import Discriminator, Generator, channel_repeats, discriminator_pair
+from pix2pixcc import layers as kernels
+from pix2pixcc.losses import FeatureMatchingLoss
+from pix2pixcc.networks import Discriminator, Generator, channel_repeats, discriminator_pair
 
 CONFIGURATIONS = {"v3": dict(input_ch=7, n_gf=40, n_df=40, n_downsample=5, ch_balance=1.5),
                   "default": dict(input_ch=1, n_gf=64, n_df=64, n_downsample=4, ch_balance=1.0)}

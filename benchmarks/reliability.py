@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 
 WATCHED = ["--save_freq", 20, "--report_freq", 5, "--display_freq", 20, "--padding_size", 4, "--max_rotation_angle", 20,
            "--epoch_decay", 2, "--n_epochs", 8, "--n_workers", 2, "--ema", 0.9]

@@ -1,6 +1,6 @@
 """Are sixteen bits good enough? Train the demo with 16 and with 32 bits, several seeds each, and compare the final correlation.
 
-    python synthetic_sun.py --out datasets/demo --pairs 150 --test_suns 20 --size 128 --passbands 171
+    python pix2pixCC_Simulate.py --out datasets/demo --pairs 150 --test_suns 20 --size 128 --passbands 171
     python benchmarks/sixteen_bits.py --data datasets/demo --seeds 0 1 2
 
 The flags are those of `make demo`. Runs go to checkpoints/sixteen_bits_<bits>_<seed>/ under --work and go on where they were stopped.
@@ -38,7 +38,7 @@ def score(work: Path, data: Path, bits: int, seed: int, iterations: int, gpu_ids
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compare training with 16 and with 32 bits.")
-    parser.add_argument("--data", type=Path, default=Path("datasets/demo"), help="of synthetic_sun.py")
+    parser.add_argument("--data", type=Path, default=Path("datasets/demo"), help="of pix2pixCC_Simulate.py")
     parser.add_argument("--work", type=Path, default=Path(), help="where checkpoints/ is made")
     parser.add_argument("--iterations", type=int, default=2400)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])

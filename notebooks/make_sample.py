@@ -41,7 +41,7 @@ def run(command: str, *words: object, folder: Path, **flags: object) -> None:
 def train(work: Path, gpu_ids: str) -> None:
     """Write the training pairs, unless they are there, and train on them, from where a stopped run left off."""
     if not (work / "pairs" / "Test" / "Target").is_dir():
-        run("synthetic_sun.py", "--frontside_reference", "--passbands", *PASSBANDS, folder=work,
+        run("pix2pixCC_Simulate.py", "--frontside_reference", "--passbands", *PASSBANDS, folder=work,
             out="pairs", pairs=PAIRS, test_suns=2, size=SIZE)
     run("pix2pixCC_Train.py", "--resume", folder=work, dataset_name="aisfm_demo", gpu_ids=gpu_ids,
         data_format_input="fits", data_format_target="fits", input_ch=7,
@@ -51,7 +51,7 @@ def train(work: Path, gpu_ids: str) -> None:
 
 def observe(work: Path) -> Path:
     """Let STEREO-B observe the Sun, and prepare what it saw; returns the model's input."""
-    run("synthetic_sun.py", "--raw", "--frontside_reference", "--spacecraft", "STEREO-B", "--passbands", *PASSBANDS, folder=work,
+    run("pix2pixCC_Simulate.py", "--raw", "--frontside_reference", "--spacecraft", "STEREO-B", "--passbands", *PASSBANDS, folder=work,
         out="raw", size=2 * SIZE, seed=SUN, start=NOMINAL_TIME, days=0.1)
     run("pix2pixCC_Prepare.py", "farside", "--frontside_reference", folder=work, raw="raw", out="farside", size=SIZE)
     return next((work / "farside").glob("*.fits"))
@@ -67,7 +67,7 @@ def generate(work: Path, gpu_ids: str) -> Path:
 def mark(header: fits.Header) -> None:
     """Say in a header that the Sun is a synthetic one, and which."""
     header["OBJECT"] = ("SYNTHETIC DEMO SUN", "not an observation")
-    header["SUNSEED"] = (SUN, "SyntheticSun(seed) in synthetic_sun.py")
+    header["SUNSEED"] = (SUN, "SyntheticSun(seed) in pix2pixCC_Simulate.py")
     header["DATE"] = (f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}", "[UTC] file written")
     for note in NOTES:
         header.add_comment(note)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from scipy import stats
 
-from losses import AdversarialLoss, CorrelationLoss, FeatureMatchingLoss, correlation
+from pix2pixcc.losses import AdversarialLoss, CorrelationLoss, FeatureMatchingLoss, correlation
 
 
 @pytest.fixture

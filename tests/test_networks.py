@@ -2,8 +2,17 @@
 import pytest
 import torch
 
-import kernels
-from networks import NORMS, PADDINGS, Discriminator, Generator, channel_repeats, discriminator_pair, halve, initialise_weights
+from pix2pixcc import layers as kernels
+from pix2pixcc.networks import (
+    NORMS,
+    PADDINGS,
+    Discriminator,
+    Generator,
+    channel_repeats,
+    discriminator_pair,
+    halve,
+    initialise_weights,
+)
 
 
 @pytest.mark.parametrize("model", ["pix2pixCC", "pix2pixHD"])

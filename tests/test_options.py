@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-import options
-from options import parse, train_parser
+from pix2pixcc import options
+from pix2pixcc.options import parse, train_parser
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = {
@@ -76,7 +76,7 @@ def test_every_flag_has_help_in_a_named_group(make_parser):
 
 
 @pytest.mark.parametrize("command", ["pix2pixCC_Train.py", "pix2pixCC_Test.py", "pix2pixCC_Prepare.py", "pix2pixCC_Evaluate.py",
-                                     "synthetic_sun.py"])
+                                     "pix2pixCC_Simulate.py"])
 def test_help_loads_nothing_heavy(command):
     """So that it answers in under half a second; the cause is tested, since a busy machine is slow at anything."""
     result = subprocess.run([sys.executable, "-X", "importtime", ROOT / command, "--help"], capture_output=True, text=True, check=True)

@@ -10,19 +10,11 @@ import torch
 from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader
 
-from images import write_image
-from loading import error_of_worker
-from pipeline import (
-    Augmentation,
-    ImageStream,
-    PairDataset,
-    pad_to_multiple,
-    pair_files,
-    rotate,
-    shift,
-)
-from scaling import Scaling
-from utils import UserError
+from pix2pixcc.images.files import write_image
+from pix2pixcc.parallel.loading import error_of_worker
+from pix2pixcc.pipeline import Augmentation, ImageStream, PairDataset, pad_to_multiple, pair_files, rotate, shift
+from pix2pixcc.scaling import Scaling
+from pix2pixcc.utils import UserError
 
 PLAIN = Scaling((-1.0,), (1.0,), (False,))
 
@@ -130,7 +122,7 @@ class TestAugmentation:
 
     def test_angles_fill_the_range_on_both_sides(self, monkeypatch):
         angles = []
-        monkeypatch.setattr("pipeline.rotate", lambda image, angle: angles.append(angle) or image)
+        monkeypatch.setattr("pix2pixcc.pipeline.rotate", lambda image, angle: angles.append(angle) or image)
         draws, image = generator(), torch.zeros(1, 4, 4)
         for _ in range(500):
             Augmentation(0, 10)(image, image, draws)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from cubes import Channel
-from images import Image
-from scaling import Scaling, resolve_scaling
-from utils import UserError
+from pix2pixcc.images.cubes import Channel
+from pix2pixcc.images.files import Image
+from pix2pixcc.scaling import Scaling, resolve_scaling
+from pix2pixcc.utils import UserError
 
 EUV = Scaling((1.0,), (200.0,), (True,))
 GAUSS = Scaling((-1500.0,), (1500.0,), (False,))

@@ -6,7 +6,17 @@ from datetime import datetime
 
 import pytest
 
-from utils import UserError, atomic_path, file_sha256, natural_key, read_json, run_command, stem_of, time_in_name, write_json
+from pix2pixcc.utils import (
+    UserError,
+    atomic_path,
+    file_sha256,
+    natural_key,
+    read_json,
+    run_command,
+    stem_of,
+    time_in_name,
+    write_json,
+)
 
 
 @pytest.mark.parametrize("name, time", [

@@ -1,0 +1,1 @@
+"""pix2pixCC: farside magnetograms of the Sun from extreme-ultraviolet images."""

@@ -1,0 +1,133 @@
+"""The image in a FITS file, found and checked before memory is taken for it.
+
+astropy believes a header: it counts to any NAXIS or TFIELDS and takes memory for any size. So the headers are walked here
+first, and a file is opened only when what they declare fits into it. No torch here, every reader of FITS may use this.
+"""
+from __future__ import annotations
+
+import gzip
+import itertools
+import math
+import os
+from collections.abc import Callable
+from io import BufferedReader
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from pix2pixcc.utils import UserError
+
+__all__ = ["MAX_EXPANSION", "find_image", "read_fits_image", "refuse_bomb"]
+
+MAX_EXPANSION = 1100      # deflate reaches 1032 at most; a smaller file that declares more holds no image
+_MAX_COUNT = 999          # of axes and of table fields: FITS standard 4.0, sections 4.4.1.1 and 7.3.1
+
+
+def read_fits_image(path: str | os.PathLike,
+                    check_shape: Callable[[tuple[int, ...]], None] | None = None) -> tuple[np.ndarray, fits.Header]:
+    """The first image of a FITS file, in any HDU, tile-compressed or gzipped.
+
+    Parameters
+    ----------
+    path : the file
+    check_shape : is given the shape before anything is read, to refuse it
+
+    Returns
+    -------
+    data : array of the type and byte order that the file has
+    header : of its HDU, as an image
+
+    Raises
+    ------
+    UserError
+        As `find_image`. What astropy raises for damaged data passes through.
+    """
+    number, shape, _ = find_image(path)
+    if check_shape is not None:
+        check_shape(shape)
+    with fits.open(path, memmap=False) as hdus:
+        return hdus[number].data, hdus[number].header
+
+
+def find_image(path: str | os.PathLike) -> tuple[int, tuple[int, ...], fits.Header]:
+    """Where the first image of a FITS file is, found without astropy's opening it.
+
+    Returns
+    -------
+    number : of the HDU
+    shape : of the image, NAXIS1 last
+    header : of the HDU as it stands in the file, of a table for a tile-compressed image
+
+    Raises
+    ------
+    UserError
+        Not a FITS file, none of its HDUs holds an image, or they declare more than the file can hold.
+    ValueError, KeyError, OSError, EOFError
+        The headers are damaged.
+    """
+    path = Path(path)
+    file_bytes = path.stat().st_size
+    with _opened(path) as file:
+        packed = isinstance(file, gzip.GzipFile)
+        if file.read(6) != b"SIMPLE":
+            raise UserError(f"{path} is not a FITS file: it does not begin with SIMPLE; choose another file or format")
+        file.seek(0)
+        for number in itertools.count():
+            try:
+                header = fits.Header.fromfile(file, padding=False)
+            except EOFError:
+                raise UserError(f"{path} has no HDU with an image; choose another file or format") from None
+            shape = _shape(header, "")
+            if not packed and file.tell() + header.data_size > file_bytes:
+                raise UserError(f"{path} is truncated: a header declares {header.data_size} bytes of data, "
+                                f"the file has {file_bytes} in all; replace it with a good copy, or move it away")
+            if header.get("ZIMAGE") is True:
+                shape = _shape(header, "Z")
+                refuse_bomb(math.prod(shape) * abs(int(header["ZBITPIX"])) // 8, file_bytes, path)
+                _check_tiles(header, shape)
+                return number, shape, header
+            if _is_image(header, number) and len(shape) > 1:
+                refuse_bomb(header.data_size, file_bytes, path)
+                return number, shape, header
+            file.seek(file.tell() + header.data_size_padded)
+    raise AssertionError("the walk ends with an image or an error")
+
+
+def refuse_bomb(declared_bytes: int, file_bytes: int, path: Path) -> None:
+    """Raise a `UserError` for a file that declares more pixels than any compression could have put into it."""
+    if declared_bytes > MAX_EXPANSION * file_bytes:
+        raise UserError(f"{path} declares {declared_bytes} bytes of pixels in a file of {file_bytes}: it is damaged; "
+                        "replace it with a good copy, or move it away")
+
+
+def _opened(path: Path) -> gzip.GzipFile | BufferedReader:
+    """The file, unzipped if its first bytes say so, as astropy does."""
+    with open(path, "rb") as file:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if is_gzip else open(path, "rb")
+
+
+def _is_image(header: fits.Header, number: int) -> bool:
+    return header.get("GROUPS") is not True and (number == 0 or str(header.get("XTENSION")).strip() == "IMAGE")
+
+
+def _shape(header: fits.Header, prefix: str) -> tuple[int, ...]:
+    """Lengths of the axes, NAXIS1 last; `prefix` is 'Z' for those of a compressed image."""
+    for keyword in (f"{prefix}NAXIS", "TFIELDS"):
+        if not 0 <= int(header.get(keyword, 0)) <= _MAX_COUNT:
+            raise ValueError(f"{keyword} is {header[keyword]}")
+    shape = tuple(int(header[f"{prefix}NAXIS{axis}"]) for axis in range(int(header[f"{prefix}NAXIS"]), 0, -1))
+    if any(length < 0 for length in shape) or int(header.get("PCOUNT", 0)) < 0 or int(header.get("GCOUNT", 1)) < 0:
+        raise ValueError(f"axes of {shape} pixels, PCOUNT {header.get('PCOUNT')}, GCOUNT {header.get('GCOUNT')}")
+    return shape
+
+
+def _check_tiles(header: fits.Header, shape: tuple[int, ...]) -> None:
+    """Each row of the table holds one tile of the image (FITS standard 4.0, section 10.1)."""
+    sides = [int(header.get(f"ZTILE{axis}", shape[-1] if axis == 1 else 1)) for axis in range(len(shape), 0, -1)]
+    if any(not 0 < side <= length for side, length in zip(sides, shape, strict=True)):
+        raise ValueError(f"tiles of {sides} pixels in an image of {shape}")
+    tiles = math.prod(-(-length // side) for side, length in zip(sides, shape, strict=True))
+    if tiles != int(header["NAXIS2"]):
+        raise ValueError(f"{header['NAXIS2']} tiles where {tiles} make up the image")

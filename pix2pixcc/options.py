@@ -1,0 +1,381 @@
+"""Every flag of every command, in named groups. Imports nothing heavy, so that `--help` is instant.
+
+One function a command builds its parser; `parse` fills in the defaults of the chosen model and remembers in `given` which
+flags the user typed. Nothing below the commands sees the result: functions take plain keyword arguments.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+__all__ = ["train_parser", "test_parser", "prepare_parser", "evaluate_parser", "sun_parser", "command_parser", "parse", "checked",
+           "boolean",
+           "MODEL_FLAGS"]
+
+# Every command starts here, before torch: its threads shall soon go to sleep while they wait for each other. Those that spin for
+# long, which is the default, starve each other on a machine that is shared, and a step then takes ten times as long.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+FORMATS = ("tif", "tiff", "png", "jpg", "jpeg", "npy", "fits", "fts", "fit")
+IMAGE_MODES = ("png", "jpg", "jpeg", "tif", "tiff")
+
+# What `--model pix2pixHD` changes; everything else is Pix2PixCC's default.
+PIX2PIXHD: dict[str, Any] = {
+    "dataset_name": "AIA_to_HMI", "data_format_input": "fits", "data_format_target": "fits", "input_ch": 3,
+    "logscale_input": [True], "saturation_lower_limit_input": [1.0], "saturation_upper_limit_input": [200.0],
+    "saturation_lower_limit_target": [-3000.0], "saturation_upper_limit_target": [3000.0],
+    "saturation_clip_input": True, "saturation_clip_target": True,
+    "n_gf": 32, "padding_type": "reflection", "report_freq": 10, "epoch_decay": 100,
+    "ch_balance": 0.0, "n_CC": 0, "lambda_CC": 0.0,
+    "input_dir_train": "./datasets/{dataset_name}/Train/Input", "target_dir_train": "./datasets/{dataset_name}/Train/Target",
+    "input_dir_test": "./datasets/{dataset_name}/Test/Input",
+}
+
+# The flags that a checkpoint was made with and that Test takes over from it.
+MODEL_FLAGS = ("model", "input_ch", "target_ch", "n_downsample", "n_residual", "n_gf", "trans_conv", "norm_type", "padding_type")
+
+
+class Parser(argparse.ArgumentParser):
+    """An `ArgumentParser` whose errors are one line, without the whole usage."""
+
+    def error(self, message: str):
+        self.exit(2, f"error: {message}\n       {self.prog} --help lists every flag\n")
+
+
+class Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, also where they depend on the data or the model (None in the parser, words in the help)."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text = action.help or ""
+        if action.default is None or (action.default is False and action.nargs == 0) or "(default" in text:
+            return text
+        if action.dest in PIX2PIXHD and isinstance(action.default, str | int | float):
+            return f"{text} (default: %(default)s; pix2pixHD: {PIX2PIXHD[action.dest]})"
+        return super()._get_help_string(action)
+
+    def _get_default_metavar_for_optional(self, action: argparse.Action) -> str:
+        return getattr(action.type, "__name__", "text").strip("_").upper()
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        return ", ".join(action.option_strings) + (f" {self._format_args(action, self._get_default_metavar_for_optional(action))}"
+                                                   if action.nargs != 0 and action.option_strings else "")
+
+
+def boolean(text: str) -> bool:
+    """True/False, true/false, 1/0, yes/no, as they read."""
+    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    if text.lower() not in words:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
+    return words[text.lower()]
+
+
+def _at_least(lowest: float, kind: Callable = int, highest: float = 10**15) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        value = kind(text)
+        if not value >= lowest:
+            raise argparse.ArgumentTypeError(f"{text} is below {lowest}")
+        if value > highest:
+            raise argparse.ArgumentTypeError(f"{text} is above {highest:g}")
+        return value
+    number.__name__ = kind.__name__
+    return number
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+COUNT, WHOLE, POSITIVE = _at_least(1), _at_least(0), _at_least(0, float)
+WIDTH, FEW, MANY = _at_least(1, highest=4096), _at_least(0, highest=16), _at_least(0, highest=1000)      # of what takes memory
+
+
+def checked(parser: argparse.ArgumentParser, name: str, value: object) -> str:
+    """Why `value` cannot be that of the option `name`, as if it had been typed; empty if it can."""
+    action = next(action for action in parser._actions if action.dest == name)
+    try:
+        typed = parser._get_value(action, str(value))
+        parser._check_value(action, typed)
+    except argparse.ArgumentError as error:
+        return str(error)
+    return "" if type(typed) is type(value) and typed == value else f"argument --{name}: {value!r} is a {type(value).__name__}"
+
+
+def parse(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse `argv`; the result's `given` is the set of flags that the user typed.
+
+    Flags that were not typed take the defaults of `--model`.
+    """
+    defaults = {action.dest: action.default for action in parser._actions if action.default is not argparse.SUPPRESS}
+    bare = argparse.Namespace(**{name: _NOT_GIVEN for name in defaults})
+    typed = {name: value for name, value in vars(parser.parse_args(argv, bare)).items() if value is not _NOT_GIVEN}
+    values = defaults | (PIX2PIXHD if typed.get("model") == "pix2pixHD" else {}) | typed
+    opt = argparse.Namespace(**{name: values[name] for name in defaults})
+    for name, value in vars(opt).items():
+        if isinstance(value, str) and name.startswith(("input_dir", "target_dir")):
+            setattr(opt, name, value.replace("{dataset_name}", opt.dataset_name))
+    opt.given = frozenset(typed)
+    return opt
+
+
+_NOT_GIVEN = object()
+
+
+def command_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """An empty parser in the house's manner: grouped help with defaults, one-line errors, no abbreviated flags."""
+    return Parser(prog=prog, description=description, usage="%(prog)s [flags]", formatter_class=Help, allow_abbrev=False)
+
+
+def train_parser() -> argparse.ArgumentParser:
+    parser = command_parser("pix2pixCC_Train.py",
+                            "Train Pix2PixCC or Pix2PixHD on pairs of images. Everything goes to ./checkpoints/<dataset_name>/.")
+    _run_flags(parser)
+    _data_flags(parser)
+    _network_flags(parser)
+
+    group = parser.add_argument_group("discriminator and losses")
+    add = group.add_argument
+    add("--n_D", type=_at_least(1, highest=8), default=2, help="discriminator scales")
+    add("--n_df", type=WIDTH, default=64, help="width of the discriminator's first layer")
+    add("--ch_balance", type=POSITIVE, default=1.0, help="repeat the smaller side in the discriminator's input; 0: each side once")
+    add("--GAN_type", choices=("LSGAN", "GAN"), default="LSGAN", help="adversarial loss: least squares, or cross entropy on logits")
+    add("--n_CC", type=FEW, default=4, help="resolutions in the correlation loss")
+    add("--ccc", type=boolean, default=True, help="True: concordance correlation; False: Pearson's")
+    add("--lambda_LSGAN", type=POSITIVE, default=2.0, help="weight of the adversarial loss")
+    add("--lambda_FM", type=POSITIVE, default=10.0, help="weight of the feature-matching loss")
+    add("--lambda_CC", type=POSITIVE, default=5.0, help="weight of the correlation loss")
+    add("--fm_cumulative", type=boolean, default=False,
+        help="True: add the feature-matching terms up as the published code does, to continue an old run")
+
+    group = parser.add_argument_group("training data")
+    add = group.add_argument
+    add("--input_dir_train", default="./datasets/Train/Input", help="folder of input images")
+    add("--target_dir_train", default="./datasets/Train/Target", help="folder of target images, paired by name")
+    add("--padding_size", type=_at_least(0, highest=16384), default=0, help="pad by this many pixels, then crop at random back to size")
+    add("--max_rotation_angle", type=POSITIVE, default=0.0, help="rotate each pair by one random angle within +- this, degrees")
+    add("--no_shuffle", action="store_true", help="take the pairs in the order of their names")
+
+    group = parser.add_argument_group("optimisation")
+    add = group.add_argument
+    add("--n_epochs", type=COUNT, default=150, help="times that every pair is seen")
+    add("--n_iterations", type=COUNT, default=None, help="stop early, at this many images")
+    add("--epoch_decay", type=WHOLE, default=None,
+        help="from this epoch on, lower the learning rate linearly to 0 at the last (default: never; pix2pixHD: 100)")
+    add("--lr", type=POSITIVE, default=2e-4, help="learning rate of Adam (eps 1e-8)")
+    add("--beta1", type=POSITIVE, default=0.5, help="Adam")
+    add("--beta2", type=POSITIVE, default=0.999, help="Adam")
+    add("--ema", type=_share, nargs="?", const=0.999, default=None, metavar="DECAY",
+        help="keep an exponential moving average of the generator, with this decay a step (0.999 if no value is given)")
+
+    group = parser.add_argument_group("watching")
+    add = group.add_argument
+    add("--report_freq", type=COUNT, default=100, help="iterations between loss lines")
+    add("--save_freq", type=COUNT, default=10000, help="iterations between checkpoints")
+    add("--display_freq", type=COUNT, default=100, help="iterations between sample images")
+    add("--display_range", type=POSITIVE, default=100.0, help="+- gauss at which sample sheets show magnetograms")
+    add("--val_during_train", action="store_true", help="score the generator on a validation set at every checkpoint")
+    add("--input_dir_val", default=None, help="validation inputs (default: --val_fraction of the training pairs)")
+    add("--target_dir_val", default=None, help="validation targets")
+    add("--val_fraction", type=_share, default=None, help="hold out this share of the training pairs, the latest in time")
+
+    group = parser.add_argument_group("starting, stopping, resuming")
+    add = group.add_argument
+    add("--latest_iter", type=WHOLE, default=0, help="resume from this iteration's checkpoint")
+    add("--resume", action="store_true", help="resume from the newest good state, if there is one")
+    add("--allow_changed_options", action="store_true", help="resume although an option that changes the mathematics has changed")
+    add("--keep_last", type=COUNT, default=2, help="training states to keep for resuming; weights are all kept")
+    add("--on_nan", choices=("stop", "rollback"), default="stop",
+        help="at a NaN loss: stop, or go back to the last good state with half the learning rate")
+    add("--dry_run", action="store_true", help="print the summary of the run and stop")
+
+    group = parser.add_argument_group("speed")
+    add = group.add_argument
+    add("--compile", action="store_true", help="compile the networks with torch.compile")
+    add("--checkpoint_activations", action="store_true", help="save memory: store less for the backward pass and compute it again there")
+    add("--deterministic", action="store_true", help="repeat bit for bit on a GPU too, more slowly")
+    return parser
+
+
+def test_parser() -> argparse.ArgumentParser:
+    parser = command_parser("pix2pixCC_Test.py",
+                            "Generate images with a trained model: from model-ready files, or from raw EUVI FITS. Networks and "
+                            "scaling come from the checkpoint's options.json; a flag that contradicts it is an error.")
+    _run_flags(parser)
+    _data_flags(parser)
+    _network_flags(parser)
+    group = parser.add_argument_group("generation")
+    add = group.add_argument
+    add("--input_dir_test", default="./datasets/Test/Input", help="folder of input images, or of raw EUVI files")
+    add("--iteration", default="-1", help="which checkpoint: a number, 'best', or -1 for every one found")
+    add("--save_scale", type=float, default=1.0, help="multiply the output before saving")
+    add("--average", action="store_true", help="use the moving average of the weights (--ema in training)")
+    add("--tolerance", type=POSITIVE, default=30.0, help="minutes within which raw files of several passbands belong together")
+    add("--overwrite", action="store_true", help="generate again what is already there")
+    add("--target_dir_test", default=None, help="folder of true images of the same names, where known, to show in the previews")
+    add("--story", action="store_true", help="previews also show where the spacecraft stood")
+    add("--no_preview", action="store_true", help="write no preview picture beside each output")
+    add("--compile", action="store_true", help="compile the generator with torch.compile")
+    add("--verify", metavar="FILE", nargs="+", default=None,
+        help="check products instead: CHECKSUM, the checkpoint's SHA-256 and the inputs named in HISTORY")
+    return parser
+
+
+def evaluate_parser() -> argparse.ArgumentParser:
+    parser = command_parser("pix2pixCC_Evaluate.py", description="Score generated against true magnetograms with the papers' metrics: "
+                                                                 "a CSV, a JSON summary, a table and a page of figures.")
+    add = parser.add_argument_group("files").add_argument
+    add("--generated", required=True, metavar="DIR", help="folder of generated magnetograms")
+    add("--real", required=True, metavar="DIR", help="folder of true magnetograms, paired by name or by the time in it")
+    add("--out", default=None, metavar="DIR", help="where the results go (default: the folder evaluation in --generated)")
+    for side in ("generated", "real"):
+        add(f"--data_format_{side}", choices=FORMATS, default=None, type=lambda text: text.lower().lstrip("."), metavar="FORMAT",
+            help="extension of the files (default: FITS if there are any, else what there is)")
+    add("--gauss_limits", type=float, nargs=2, default=None, metavar=("LOW", "HIGH"),
+        help="the files are not in gauss: 0..255 of 8-bit images, -1..1 of others, stand for LOW..HIGH gauss (default: gauss)")
+    add("--strict", action="store_true", help="leave with status 2 if any image had to be skipped")
+    add("--n_workers", type=COUNT, default=1, help="images scored at a time")
+    add("--no_figures", action="store_true", help="draw no page of figures")
+
+    add = parser.add_argument_group("what counts").add_argument
+    add("--disk_radius", type=POSITIVE, default=0.98,
+        help="pixels up to here count, in solar radii from the disk's centre; geometry from the header")
+    add("--binning", type=COUNT, default=8, help="pixels on a side of a bin")
+    add("--active_threshold", type=POSITIVE, default=50.0, help="active regions: where the smoothed true |B| is above this, gauss")
+    add("--active_smoothing", type=COUNT, default=8, help="pixels on a side over which |B| is smoothed for that")
+    add("--polarity_threshold", type=POSITIVE, default=30.0, help="polarities are compared where the true |B| is above this, gauss")
+    add("--ssim_range", type=POSITIVE, default=3000.0, help="the range of field strengths in SSIM, gauss")
+    add("--foreshortening", action="store_true", help="flux through the solar surface, 1 / cos(theta) larger than across the line of sight")
+    add("--display_range", type=POSITIVE, default=100.0, help="+- gauss at which the page of figures shows magnetograms")
+    return parser
+
+
+def _run_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("run").add_argument
+    add("--dataset_name", default="pix2pixCC", help="names the folder under ./checkpoints/")
+    add("--model", choices=("pix2pixCC", "pix2pixHD"), default="pix2pixCC", help="whose networks and defaults")
+    add("--gpu_ids", default="0", help="GPU numbers, 0,1 for two; -1 for the CPU")
+    add("--data_type", type=int, choices=(16, 32), default=32, help="16: mixed precision (bfloat16, or float16 with loss scaling)")
+    add("--batch_size", type=COUNT, default=1, help="images a step, on each GPU")
+    add("--n_workers", type=MANY, default=1, help="loader processes")
+    add("--seed", type=WHOLE, default=0, help="of weights, shuffling and augmentation")
+
+
+def _data_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("data").add_argument
+    for side in ("input", "target"):
+        add(f"--data_format_{side}", choices=FORMATS, default="tif", type=lambda text: text.lower().lstrip("."), metavar="FORMAT",
+            help=f"extension of the {side} files: {', '.join(FORMATS)}; FITS may be compressed (.gz)")
+    for side in ("input", "target"):
+        add(f"--{side}_ch", type=WIDTH, default=1, help=f"{side} channels")
+    add("--data_size", type=COUNT, default=None, help="pixels on a side; checked against the images (default: the images' own)")
+    auto = "(default: the data's cards, else 0..255 for 8-bit images, else -1..1{})"
+    for side in ("input", "target"):
+        add(f"--logscale_{side}", type=boolean, nargs="+", default=None,
+            help=f"take log10 of the {side}; one value, or one a channel (default: the data's cards, else False"
+                 + ("; pix2pixHD: True)" if side == "input" else ")"))
+        for bound, becomes in (("lower", -1), ("upper", 1)):
+            name = f"saturation_{bound}_limit_{side}"
+            add(f"--{name}", type=float, nargs="+", default=None,
+                help=f"the {side} value that becomes {becomes}, in data units; one value, or one a channel "
+                     + auto.format(f"; pix2pixHD: {PIX2PIXHD[name][0]:g}"))
+        add(f"--saturation_clip_{side}", type=boolean, default=False, help=f"clip the {side} to its limits")
+    add("--display_scale", type=float, default=1.0, help="multiply the scaled image before it is shown, then clip to -1..1")
+    add("--image_mode", choices=IMAGE_MODES, default="png", help="format of sample images and previews")
+
+
+def _network_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("generator").add_argument
+    add("--n_gf", type=WIDTH, default=64, help="width of the first layer")
+    add("--n_downsample", type=FEW, default=4, help="times the image is halved")
+    add("--n_residual", type=MANY, default=9, help="residual blocks")
+    add("--trans_conv", type=boolean, default=True, help="False: bilinear upsampling and convolutions in the decoder")
+    add("--norm_type", choices=("InstanceNorm2d", "BatchNorm2d"), default="InstanceNorm2d", help="normalisation")
+    add("--padding_type", choices=("replication", "reflection", "zero"), default="replication", help="padding")
+
+
+def prepare_parser() -> argparse.ArgumentParser:
+    parser = command_parser("pix2pixCC_Prepare.py", "Raw AIA, HMI and EUVI FITS, as downloaded, to model-ready cubes. What is already "
+                            "there, made of the same files under the same flags, is not made again: repeat a stopped command to go on.")
+    parser.usage = "%(prog)s {train,farside} [flags]"
+    parser.formatter_class = argparse.HelpFormatter
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,farside}", prog="pix2pixCC_Prepare.py")
+    train = commands.add_parser("train", help="pairs of AIA images and HMI magnetograms, to train and to test",
+                                description="Pair AIA images with HMI magnetograms: Train/Input, Train/Target, Test/Input, Test/Target.",
+                                usage="pix2pixCC_Prepare.py train [flags]", formatter_class=Help, allow_abbrev=False)
+    farside = commands.add_parser("farside", help="inputs from STEREO EUVI images, to generate farside magnetograms",
+                                  description="Group EUVI images by spacecraft and time: one input a time and spacecraft.",
+                                  usage="pix2pixCC_Prepare.py farside [flags]", formatter_class=Help, allow_abbrev=False)
+    _prepare_flags(train, "AIA passbands in channel order, any number", ["304", "193", "171"], tolerance=10.0)
+    _prepare_flags(farside, "EUVI passbands in channel order", ["304", "195", "171"], tolerance=20.0)
+    add = train.add_argument_group("test set").add_argument
+    add("--test_months", nargs="+", default=[], metavar="MONTH", help="months to test on: 9 10 (of every year), or 2014-09 (default: none)")
+    add("--test_dates", nargs="+", default=[], metavar="DATE", help="days to test on: 2011-03-05, or 2011-03-01:2011-03-31 (default: none)")
+    add("--test_gap", type=POSITIVE, default=1.0,
+        help="drop training pairs within this many days of a test time (13.6: no active region is shared), also by way of references")
+    add("--allow_overlap", action="store_true", help="keep them all")
+    return parser
+
+
+def _prepare_flags(parser: argparse.ArgumentParser, channels: str, passbands: list[str], tolerance: float) -> None:
+    add = parser.add_argument_group("files").add_argument
+    add("--raw", nargs="+", required=True, metavar="DIR", help="folders of raw files, in any nesting")
+    add("--out", required=True, metavar="DIR", help="where to write, such as datasets/NAME")
+    add = parser.add_argument_group("what a cube holds").add_argument
+    add("--channels", nargs="+", default=passbands, metavar="PASSBAND", help=f"{channels} (default: {' '.join(passbands)})")
+    add("--frontside_reference", action="store_true",
+        help="add the AIA images and the magnetogram of when the same longitudes last faced Earth (27.2753 days before, in training)")
+    add("--size", type=COUNT, default=1024, help="pixels on a side")
+    add = parser.add_argument_group("pairing in time").add_argument
+    add("--tolerance", type=POSITIVE, default=tolerance, help="minutes that an image may lie off the others")
+    add("--reference_tolerance", type=POSITIVE, default=390.0,
+        help="minutes that a reference image may lie off the reference time; the nearest is taken")
+    add("--cadence", default=None, help="times to take: 12h, 30m, 1d, counted from 0 UT (default: all that are there)")
+    add = parser.add_argument_group("quality").add_argument
+    add("--max_missing", type=_share, default=0.01, help="greatest share of missing pixels on the disk")
+    add("--strict", action="store_true", help="stop at the first bad file instead of skipping it")
+    add = parser.add_argument_group("work").add_argument
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    add("--n_workers", type=COUNT, default=min(8, cores), help="processes")
+    add("--shard", default=None, metavar="I/N", help="do only part I of N (1/N to N/N), for job arrays")
+    add("--dry_run", action="store_true", help="index the headers, say what would be written, and stop")
+
+
+def sun_parser() -> argparse.ArgumentParser:
+    parser = command_parser("pix2pixCC_Simulate.py",
+                            "Write a data set of synthetic Suns, whose farside is known: model-ready pairs to train and to test on, or "
+                            "the raw files of one Sun as AIA, HMI and EUVI would have taken them (--raw).")
+    add = parser.add_argument_group("data set").add_argument
+    add("--out", required=True, metavar="DIR", help="where to write, such as datasets/demo")
+    add("--size", type=_at_least(16), default=128, help="pixels on a side")
+    add("--passbands", nargs="+", choices=("304", "171", "193", "195", "211", "284", "335", "131", "94"), default=["171"],
+        metavar="PASSBAND",
+        help="EUV passbands in channel order: 304 171 193 211 335 131 94; EUVI takes 195 for 193")
+    add("--frontside_reference", action="store_true",
+        help="add what SDO saw of the same longitudes when they last faced Earth: EUV images and magnetogram")
+    add("--seed", type=WHOLE, default=0, help="other seeds give other Suns")
+    add("--n_workers", type=COUNT, default=None, help="processes (default: one a core)")
+    add = parser.add_argument_group("pairs").add_argument
+    add("--pairs", type=COUNT, default=150, help="training pairs, each of another Sun: Train/Input, Train/Target")
+    add("--test_suns", type=WHOLE, default=30, help="farside views of unseen Suns, with the truth: Test/Input, Test/Target")
+    add("--both_cycles", action="store_true",
+        help="every second two Suns are of the next cycle, with every polarity turned round, which no EUV image shows")
+    add = parser.add_argument_group("raw files").add_argument
+    add("--raw", action="store_true", help="write AIA level 1, HMI 720 s and EUVI level 0 files of one Sun")
+    add("--spacecraft", nargs="+", choices=("SDO", "STEREO-A", "STEREO-B"), default=["SDO", "STEREO-A", "STEREO-B"], metavar="NAME",
+        help="SDO (AIA and HMI), STEREO-A, STEREO-B (EUVI)")
+    add("--start", type=_date, default=_date("2011-03-01"), help="first time, UTC: 2011-03-01, or 2011-03-01T12:00")
+    add("--days", type=POSITIVE, default=1.0, help="how long to observe")
+    add("--cadence", type=_at_least(0.1, float), default=12.0, help="hours from one observation to the next")
+    return parser
+
+
+def _date(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=None)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2011-03-01 or 2011-03-01T12:00") from error

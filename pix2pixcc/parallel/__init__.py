@@ -1,0 +1,1 @@
+"""Processes, ranks and signals: devices, launching, loading, workers, the background writer."""

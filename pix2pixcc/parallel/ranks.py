@@ -1,0 +1,211 @@
+"""Devices, ranks, precision and seeds: the one place that knows how many processes train together."""
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+from pix2pixcc.parallel.heap import keep_freed_memory
+from pix2pixcc.parallel.launching import launch
+from pix2pixcc.utils import UserError
+
+T = TypeVar("T")
+
+__all__ = ["Ranks", "parse_gpu_ids", "join_ranks", "relaunch_on", "half_precision", "seed_everything",
+           "parameter_count"]
+
+COLLECTIVE, FIRST = datetime.timedelta(minutes=10), datetime.timedelta(days=1)      # how long the ranks wait for each other
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that work together, and the device it works on."""
+
+    device: torch.device
+    rank: int = 0
+    size: int = 1
+    patient: dist.ProcessGroup | None = None      # waits while the first rank works alone
+
+    @property
+    def is_first(self) -> bool:
+        """Only the first rank speaks and writes."""
+        return self.rank == 0
+
+    def say(self, *words: object) -> None:
+        if self.is_first:
+            print(*words, flush=True)
+
+    def barrier(self) -> None:
+        """Wait for all ranks, for as long as the slowest takes."""
+        self.on_first(lambda: None)
+
+    def on_first(self, job: Callable[[], T]) -> T:
+        """The result of `job`, which only the first rank runs; its `UserError` ends the other ranks without a second message."""
+        if self.size == 1:
+            return job()
+        outcome: list = [None, None]
+        if self.is_first:
+            try:
+                outcome[0] = job()
+            except UserError as error:
+                outcome[1] = str(error)
+        dist.broadcast_object_list(outcome, group=self.patient, device=torch.device("cpu"))
+        if outcome[1] is not None:
+            if self.is_first:
+                raise UserError(outcome[1])
+            sys.exit(2)
+        return outcome[0]
+
+    def most(self, number: int) -> int:
+        """The largest `number` of all ranks (True is 1). Exchanged between the CPUs: a GPU is not waited for."""
+        if self.size == 1:
+            return int(number)
+        value = torch.tensor(int(number))
+        dist.all_reduce(value, dist.ReduceOp.MAX)
+        return int(value.item())
+
+    def mean(self, values: torch.Tensor) -> torch.Tensor:
+        """The mean of `values` over all ranks."""
+        return self.gathered(values).mean(0)
+
+    def gathered(self, values: torch.Tensor) -> torch.Tensor:
+        """The `values` of each rank, stacked in order."""
+        if self.size == 1:
+            return values[None]
+        everyone = [torch.empty_like(values) for _ in range(self.size)]
+        dist.all_gather(everyone, values)
+        return torch.stack(everyone)
+
+
+def parse_gpu_ids(text: str) -> list[int]:
+    """`"0,1"` -> [0, 1]; `"-1"` -> [] (the CPU)."""
+    try:
+        numbers = [int(part) for part in str(text).split(",") if part.strip()]
+    except ValueError:
+        raise UserError(f"--gpu_ids {text}: give GPU numbers such as 0 or 0,1; -1 for the CPU") from None
+    if len(set(numbers)) != len(numbers):
+        raise UserError(f"--gpu_ids {text}: each GPU once, please")
+    return [number for number in numbers if number >= 0]
+
+
+@contextlib.contextmanager
+def join_ranks(gpu_ids: str) -> Iterator[Ranks]:
+    """Yield this process's `Ranks`; joins the group that torchrun started, and leaves it at the end.
+
+    Raises
+    ------
+    UserError
+        A GPU number that does not exist (without any GPU, the CPU is used after one warning); memory ran out; a
+        loader process was killed; another rank ended.
+    """
+    wanted = parse_gpu_ids(gpu_ids)
+    rank, size, local = (_environment(name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+    device = _device(wanted, local, size)
+    keep_freed_memory()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    try:
+        if size == 1:
+            yield Ranks(device)
+            return
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=COLLECTIVE,
+                                device_id=device if device.type == "cuda" else None)
+        patient = dist.new_group(backend="gloo", timeout=FIRST)
+        yield Ranks(device, rank, size, patient if isinstance(patient, dist.ProcessGroup) else None)
+    except RuntimeError as error:
+        message = _explained(error, rank)
+        if message is None:
+            raise
+        raise UserError(message) from error
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def _environment(name: str, default: int) -> int:
+    """What torchrun says in an environment variable."""
+    text = os.environ.get(name, str(default))
+    if not text.isdigit():
+        raise UserError(f"the environment variable {name}={text} should be a number, as torchrun sets it; unset it")
+    return int(text)
+
+
+_LOST = re.compile(r"connection (closed|reset|refused)|closed by peer|broken pipe|timed out|timeout|socket", re.IGNORECASE)
+_NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
+
+
+def _explained(error: RuntimeError, rank: int) -> str | None:
+    """What the user can do about an error of PyTorch; None if it is none of theirs."""
+    text = str(error)
+    if isinstance(error, torch.OutOfMemoryError) or _NO_MEMORY.search(text):
+        return (f"memory ran out ({' '.join(text.split())[:160]}). Use a smaller --batch_size, --data_type 16 or "
+                "--checkpoint_activations, or a device with more memory")
+    if "DataLoader worker" in text:
+        return (f"a loader process was killed ({' '.join(text.split())[:160]}): memory or /dev/shm is full. Use fewer --n_workers; "
+                "a training goes on with --resume")
+    if dist.is_initialized() and (isinstance(error, dist.DistError) or _LOST.search(text)):
+        return f"process {rank} lost the others: one of them has ended; its own message says why. Go on with --resume"
+    return None
+
+
+def _device(wanted: list[int], local: int, size: int) -> torch.device:
+    if not wanted:
+        return torch.device("cpu")
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if not available and wanted == [0]:
+        if local == 0:
+            print("warning: no GPU was found; working on the CPU (--gpu_ids -1 says so)", file=sys.stderr)
+        return torch.device("cpu")
+    if size > 1 and len(wanted) == 1:            # torchrun: one GPU a process, whatever the default says
+        wanted = list(range(available))
+    missing = [number for number in wanted if number >= available]
+    if missing or local >= len(wanted):
+        there = f"this machine has {available}: {','.join(map(str, range(available)))}" if available else "this machine has none"
+        raise UserError(f"--gpu_ids {','.join(map(str, wanted))}: no GPU {missing[0] if missing else local} here; {there}. "
+                        "Use -1 for the CPU")
+    return torch.device("cuda", wanted[local])
+
+
+def relaunch_on(gpu_ids: str, argv: list[str]) -> int | None:
+    """With several `gpu_ids` and no torchrun around us, start one process a GPU and return their exit status; else None."""
+    wanted = parse_gpu_ids(gpu_ids)
+    if len(wanted) < 2 or "WORLD_SIZE" in os.environ:
+        return None
+    for local in range(len(wanted)):             # a GPU that is not there is refused before anything starts
+        _device(wanted, local, len(wanted))
+    return launch([sys.executable, *argv], len(wanted))
+
+
+def half_precision(device: torch.device) -> torch.dtype:
+    """bfloat16 where the device has it, else float16 (which needs loss scaling)."""
+    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        return torch.float16
+    return torch.bfloat16
+
+
+def seed_everything(seed: int, deterministic: bool = False) -> None:
+    """Seed torch, the only source of random numbers besides the data set's own.
+
+    With `deterministic`, the GPU's kernels repeat themselves bit for bit, and more slowly.
+    """
+    torch.manual_seed(seed)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        warnings.filterwarnings("once", message=".*deterministic.*")
+    else:
+        torch.backends.cudnn.benchmark = True
+
+
+def parameter_count(network: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())

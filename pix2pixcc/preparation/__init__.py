@@ -1,0 +1,1 @@
+"""From a raw archive to model-ready cubes: index, pairing, hold-out, cubes, the report of what was left out."""

@@ -1,0 +1,280 @@
+"""A raw archive's files, known by their headers: found in any nesting, read once, and remembered.
+
+`index_archive` walks folders of AIA, HMI and EUVI files, reads each header once, in parallel, and keeps what it learned in one small
+file (JSON lines; a file whose size and modification time are unchanged is not opened again). No pixel is read here. What belongs
+together in time is in `pairing.py`; pixels are in `preparation.py`.
+"""
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import multiprocessing
+import os
+import signal
+import stat
+import time
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from typing import Any
+
+from astropy.io import fits
+from tqdm import tqdm
+
+from pix2pixcc.solar.headers import registered_header
+from pix2pixcc.solar.observations import identify, read_header
+from pix2pixcc.solar.quality import quality_problem
+from pix2pixcc.utils import UserError, atomic_path
+
+__all__ = ["RAW_SUFFIXES", "FOREIGN", "Record", "find_files", "read_record", "without_path", "index_archive", "load_index", "save_index",
+           "in_parallel"]
+
+RAW_SUFFIXES = (".fits", ".fts", ".fit", ".fits.gz", ".fts.gz", ".fit.gz", ".fz")
+FOREIGN = "no AIA, HMI or EUVI image"
+_SAVE_EVERY_S = 60.0               # an interrupted scan loses at most this much
+_FEW = 32                          # so few items are done sooner than worker processes start
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is remembered of one raw file.
+
+    Attributes
+    ----------
+    path, size, mtime
+        Where it lies, bytes, modification time (s): with the same three, the file is not opened again.
+    name : str
+        What it observed, as `cubes.Channel.name`; empty for what is no AIA, HMI or EUVI image.
+    time : str
+        Mean time of the exposure, UTC, ISO 8601.
+    problem : str
+        Why the header forbids its use; empty if it is good.
+    longitude : float
+        Stonyhurst longitude of the observer, degrees.
+    level, missing, pixels, cadence
+        What tells the better of two files of one exposure, or (cadence, s) a 720 s from a 45 s magnetogram.
+    pixel_problem : str
+        Why its pixels forbade its use when they were read under `max_missing`.
+    """
+
+    path: str
+    size: int
+    mtime: float
+    name: str = ""
+    time: str = ""
+    problem: str = ""
+    longitude: float = 0.0
+    level: float = 0.0
+    missing: int = 0
+    pixels: int = 0
+    cadence: float = 0.0
+    pixel_problem: str = ""
+    max_missing: float = 0.0
+
+    @property
+    def when(self) -> datetime:
+        return datetime.fromisoformat(self.time)
+
+    @property
+    def rank(self) -> tuple[float, ...]:
+        """The greater, the better a file of one exposure: higher level, fewer missing values, more pixels, newer."""
+        return self.level, -self.missing, self.pixels, self.mtime
+
+
+def find_files(folders: Iterable[str | os.PathLike[str]], exclude: str | os.PathLike[str] | None = None) -> list[Record]:
+    """Every FITS file under `folders`, unread, sorted by path; `exclude` is a folder not to enter.
+
+    Raises
+    ------
+    UserError
+        A folder does not exist, or none of them holds a FITS file.
+    """
+    found: dict[str, Record] = {}
+    roots = [os.path.abspath(os.fspath(folder)) for folder in folders]
+    visited = {os.path.realpath(exclude)} - {os.path.realpath(root) for root in roots} if exclude else set()
+    for folder in roots:
+        if not os.path.isdir(folder):
+            raise UserError(f"{folder}: there is no such folder")
+        waiting = [folder]
+        while waiting:
+            here = waiting.pop()
+            if os.path.realpath(here) in visited:        # links may lead in circles
+                continue
+            visited.add(os.path.realpath(here))
+            try:
+                entries = list(os.scandir(here))
+            except OSError:                              # its record will say why
+                found[here] = Record(here, 0, 0.0)
+                continue
+            for entry in entries:
+                if os.path.isdir(entry.path):
+                    waiting.append(entry.path)
+                elif entry.name.lower().endswith(RAW_SUFFIXES) and not entry.name.startswith("."):
+                    found |= _unread(entry.path)
+    if not found:
+        raise UserError(f"{', '.join(roots)}: no FITS file lies there (of {', '.join(RAW_SUFFIXES)})")
+    return [found[path] for path in sorted(found)]
+
+
+def _unread(path: str) -> dict[str, Record]:
+    """The record of a file, or of a link to nowhere, whose reading will say so; none of a pipe or a device."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return {path: Record(path, 0, 0.0)}
+    return {path: Record(path, status.st_size, status.st_mtime)} if stat.S_ISREG(status.st_mode) else {}
+
+
+def read_record(record: Record) -> Record:
+    """Read the header of `record.path` (only that) and say what the file is, or what is wrong with it."""
+    try:
+        header = read_header(record.path)
+        if "CHAN1" in header:
+            return replace(record, problem="a prepared cube, not a raw observation")
+        identified = identify(header, record.path)
+        if identified is None:
+            return replace(record, problem=FOREIGN)
+        name, when = identified
+        record = replace(record, name=name, time=when.isoformat(), problem=quality_problem(header) or "", level=_level(header),
+                         missing=int(_number(header, "NMISSING", "MISSVALS")), cadence=_number(header, "CADENCE"),
+                         pixels=int(header["NAXIS1"]) * int(header["NAXIS2"]))
+        return record if record.problem else replace(record, longitude=_longitude(header, name))
+    except (UserError, ValueError, TypeError, ArithmeticError) as error:       # headers can be wrong in any way
+        return replace(record, problem=without_path(str(error), record.path))
+
+
+def without_path(message: str, path: str) -> str:
+    """A `UserError`'s reason alone, where the path has its own column."""
+    return message.removeprefix(f"{path}: ").removeprefix(f"{path} ")
+
+
+def _number(header: fits.Header, *keywords: str) -> float:
+    for keyword in keywords:
+        value = header.get(keyword)
+        if isinstance(value, int | float) and math.isfinite(value):
+            return float(value)
+    return 0.0
+
+
+def _level(header: fits.Header) -> float:
+    # EUVI has no level keyword; OFFSETCR is the bias that SolarSoft's secchi_prep took off (level 1)
+    return _number(header, "LVL_NUM") if "LVL_NUM" in header else float(_number(header, "OFFSETCR") > 0)
+
+
+def _longitude(header: fits.Header, name: str) -> float:
+    if name.startswith("SDO"):
+        return 0.0
+    if "HGLN_OBS" in header:
+        return float(header["HGLN_OBS"])
+    return float(registered_header(header, 64)["HGLN_OBS"])      # from other coordinates, by SunPy
+
+
+def load_index(path: str | os.PathLike) -> dict[str, Record]:
+    """The remembered records by path; a missing, older or damaged index is an empty one."""
+    names = [field.name for field in fields(Record)]
+    records = {}
+    with contextlib.suppress(OSError, ValueError, TypeError), open(path, encoding="utf-8") as lines:
+        if json.loads(next(lines, "null")) == names:
+            for line in lines:
+                record = Record(*json.loads(line))
+                records[record.path] = record
+    return records
+
+
+def save_index(path: str | os.PathLike, records: Iterable[Record]) -> None:
+    """Write `records` over what is remembered at `path`; what other jobs remembered there meanwhile stays."""
+    merged = load_index(path) | {record.path: record for record in records}
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
+        file.write(json.dumps([field.name for field in fields(Record)]) + "\n")
+        file.writelines(json.dumps(list(vars(record).values())) + "\n" for record in merged.values())
+
+
+def index_archive(folders: Iterable[str | os.PathLike[str]], index_path: str | os.PathLike | None = None, *, n_workers: int = 1,
+                  exclude: str | os.PathLike[str] | None = None, progress: bool = True) -> list[Record]:
+    """A record of every FITS file under `folders`, sorted by path.
+
+    Parameters
+    ----------
+    folders
+        Where raw files lie, in any nesting.
+    index_path
+        Where headers are remembered; None: nowhere.
+    n_workers
+        Processes that read headers.
+    exclude
+        A folder not to enter (that of the output).
+    progress
+        Draw a progress bar on standard error.
+    """
+    files = find_files(folders, exclude)
+    remembered = load_index(index_path) if index_path else {}
+    known: dict[str, Record] = {}
+    unread = []
+    for file in files:
+        record = remembered.get(file.path)
+        if record is not None and (record.size, record.mtime) == (file.size, file.mtime):
+            known[file.path] = record
+        else:
+            unread.append(file)
+    if unread:
+        saved = time.monotonic()
+        fresh: list[Record] = []
+        results = in_parallel(read_record, unread, n_workers, block=64)
+        try:
+            for record in tqdm(results, "headers", len(unread), unit="file", disable=None if progress else True):
+                known[record.path] = record
+                fresh.append(record)
+                if index_path and time.monotonic() - saved > _SAVE_EVERY_S:
+                    save_index(index_path, fresh)
+                    saved = time.monotonic()
+        finally:
+            results.close()
+            if index_path:
+                save_index(index_path, fresh)
+    return [known[file.path] for file in files]
+
+
+def _ignore_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)     # the parent hears Ctrl-C, and lets each worker finish its file
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _do_block(function: Callable[[Any], Any], block: list) -> list:
+    return [function(item) for item in block]
+
+
+def in_parallel(function: Callable[[Any], Any], items: list, n_workers: int, *, block: int = 1) -> Generator[Any, None, None]:
+    """Yield `function(item)` of every item as it is done, in any order, from `n_workers` processes.
+
+    Only a few blocks of `block` items wait at a time, so that memory does not grow and an interruption ends soon.
+
+    Raises
+    ------
+    UserError
+        A worker was killed, as by a machine short of memory.
+    """
+    if n_workers <= 1 or len(items) <= (_FEW if block > 1 else 1):
+        yield from map(function, items)
+        return
+    blocks = iter([items[k:k + block] for k in range(0, len(items), block)])
+    context = multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
+    if context.get_start_method() == "forkserver":
+        context.set_forkserver_preload(["pix2pixcc.preparation.cubes", "sunpy.map"])      # imported once, not once a worker
+    pool = ProcessPoolExecutor(n_workers, context, _ignore_interrupts)
+    running: set[Future] = set()
+    try:
+        for _ in range(2 * n_workers):
+            running |= {pool.submit(_do_block, function, one) for one in [next(blocks, None)] if one}
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                running |= {pool.submit(_do_block, function, one) for one in [next(blocks, None)] if one}
+                yield from future.result()
+    except BrokenProcessPool as error:
+        raise UserError("a worker process was killed, probably for want of memory: lower --n_workers; "
+                        "the same command then goes on where it stopped") from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,321 @@
+"""Which raw files belong together: observations of one time and observer, and the frontside seen when the farside last faced Earth.
+
+Works on the records of `archive.py`; opens no file. An image serves one time only (a reference may serve several).
+"""
+from __future__ import annotations
+
+import bisect
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from pix2pixcc.preparation.index import Record
+from pix2pixcc.solar.observations import mean_time
+from pix2pixcc.solar.registration import SYNODIC_PERIOD_DAYS, reference_time
+from pix2pixcc.utils import UserError
+
+__all__ = ["MAGNETOGRAM", "SPACECRAFT", "TOLERANCE_MINUTES", "REFERENCE_TOLERANCE_MINUTES", "Choice", "Group", "Pair", "Missing", "Track",
+           "tracks_of", "describe_missing", "farside_channels", "frontside_names", "farside_groups", "frontside_pairs"]
+
+MAGNETOGRAM = "SDO/HMI magnetogram"
+SPACECRAFT = {"SDO": "SDO/AIA", "STEREO-A": "STEREO/EUVI-A", "STEREO-B": "STEREO/EUVI-B"}
+TOLERANCE_MINUTES = {"train": 10.0, "farside": 20.0}
+REFERENCE_TOLERANCE_MINUTES = 390.0          # archives at 00 and 12 UT have an image within 6 hours of any time
+EUVI_OF_AIA = {"304": "304", "193": "195", "171": "171"}
+AIA_OF_EUVI = {euvi: aia for aia, euvi in EUVI_OF_AIA.items()}
+_SAME_EXPOSURE_S = 5.0                       # AIA takes a passband every 12 s, HMI a magnetogram every 45 s
+_CANDIDATES = 8                              # how many images a time may fall back on
+_OFF_GROUP_S = 86400.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The images that may fill one channel, the best first."""
+
+    name: str
+    candidates: tuple[Record, ...]
+    is_reference: bool = False
+
+
+@dataclass(frozen=True)
+class Group:
+    """One observer at one time (the mean of the EUV images'): a choice for each channel, in channel order."""
+
+    observer: str
+    time: datetime
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A training pair: the channels of the input, and the magnetogram."""
+
+    input: Group
+    target: Group
+
+    @property
+    def time(self) -> datetime:
+        return self.input.time
+
+
+def _seconds(time: datetime) -> float:
+    return (time - datetime(1970, 1, 1)).total_seconds()
+
+
+@dataclass
+class Track:
+    """The good observations of one passband, in time order; `exposures` holds the files of each, the better first."""
+
+    name: str
+    exposures: list[list[Record]] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, name: str, records: Iterable[Record]) -> Track:
+        """Collect the files of one exposure: the same passband within 5 s, and for HMI of the same cadence."""
+        track = cls(name)
+        for record in sorted(records, key=lambda record: (record.time, record.path)):
+            when = _seconds(record.when)
+            if (track.times and when - track.times[-1] <= _SAME_EXPOSURE_S
+                    and (name != MAGNETOGRAM or track.exposures[-1][0].cadence == record.cadence)):
+                track.exposures[-1].append(record)
+            else:
+                track.times.append(when)
+                track.exposures.append([record])
+        for exposure in track.exposures:
+            exposure.sort(key=lambda record: record.rank, reverse=True)
+        return track
+
+    def near(self, time: float, tolerance: float) -> tuple[Record, ...]:
+        """The images within `tolerance` seconds of `time`: 720 s magnetograms first, then by distance in time, then the better file."""
+        first, last = bisect.bisect_left(self.times, time - tolerance), bisect.bisect_right(self.times, time + tolerance)
+        order = sorted(range(first, last), key=lambda k: (-self.exposures[k][0].cadence if self.name == MAGNETOGRAM else 0,
+                                                          abs(self.times[k] - time)))
+        return tuple(record for k in order[:_CANDIDATES] for record in self.exposures[k])[:_CANDIDATES]
+
+    def nearest(self, time: float) -> Record | None:
+        """The image closest in time, however far."""
+        k = bisect.bisect_left(self.times, time)
+        around = [j for j in (k - 1, k) if 0 <= j < len(self.times)]
+        return self.exposures[min(around, key=lambda j: abs(self.times[j] - time))][0] if around else None
+
+
+def tracks_of(records: Iterable[Record]) -> dict[str, Track]:
+    """A track of each passband in an index, of the files whose headers are good."""
+    by_name: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.name and not record.problem:
+            by_name[record.name].append(record)
+    return {name: Track.of(name, some) for name, some in by_name.items()}
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A passband that the group of `time` lacks: it was wanted at `wanted`; `nearest` is the closest image there is, if any."""
+
+    observer: str
+    time: datetime
+    name: str
+    wanted: datetime
+    why: str
+    nearest: Record | None = None
+    is_reference: bool = False
+
+    @property
+    def minutes_off(self) -> float:
+        """How far off the nearest image is, in minutes."""
+        return float("inf") if self.nearest is None else abs((self.nearest.when - self.wanted).total_seconds()) / 60
+
+    @classmethod
+    def beyond(cls, tracks: dict[str, Track], tolerance: float, observer: str, time: datetime, name: str, wanted: datetime,
+               is_reference: bool = False) -> Missing:
+        """What is missing because nothing lies within `tolerance` minutes of `wanted`."""
+        nearest = tracks[name].nearest(_seconds(wanted)) if name in tracks else None
+        missing = cls(observer, time, name, wanted, "there is no good image at all", nearest, is_reference)
+        if nearest is None:
+            return missing
+        off = f"{missing.minutes_off:.0f} min" if missing.minutes_off < 2880 else f"{missing.minutes_off / 1440:.1f} days"
+        return replace(missing, why=f"the nearest is {off} off (--{'reference_' * is_reference}tolerance {tolerance:g})")
+
+
+def describe_missing(missing: Iterable[Missing], limit: int = 10) -> list[str]:
+    """What is missing by time and passband, one line a time and reason, at most `limit` lines and one that counts the rest."""
+    names: dict[tuple, list[str]] = defaultdict(list)
+    for one in sorted(missing, key=lambda one: (one.time, one.observer, one.is_reference)):
+        names[one.time, one.observer, one.wanted, one.is_reference, one.why].append(one.name)
+    lines = []
+    for (time, observer, wanted, is_reference, why), some in list(names.items())[:limit]:
+        when = f" of {wanted:%Y-%m-%dT%H:%M}" if is_reference else ""
+        lines.append(f"{time:%Y-%m-%dT%H:%M} {observer} lacks {', '.join(some)}{when}: {why}")
+    return lines + [f"… and {len(names) - limit} more"] * (len(names) > limit)
+
+
+def frontside_names(passbands: Sequence[str]) -> list[str]:
+    """`['304', '195']` -> `['SDO/AIA 304', 'SDO/AIA 193']`."""
+    return [f"SDO/AIA {AIA_OF_EUVI.get(passband, passband)}" for passband in passbands]
+
+
+def farside_channels(training_names: Sequence[str]) -> list[str]:
+    """What a farside input needs in each channel, from the names of the channels that a model was trained on.
+
+    An EUV passband becomes EUVI's (`SDO/AIA 193` -> `STEREO/EUVI 195`); where it stands a second time, and for magnetograms, it is
+    the frontside reference and stays SDO's. Names of farside cubes (`STEREO/EUVI-A 304`) are understood as well.
+
+    Returns
+    -------
+    list of str
+        In channel order: `STEREO/EUVI 304`, …, `SDO/AIA 304`, …, `SDO/HMI magnetogram`.
+
+    Raises
+    ------
+    UserError
+        EUVI has no such passband.
+    """
+    wanted: list[str] = []
+    for name in training_names:
+        passband = name.rpartition(" ")[2]
+        if passband == "magnetogram":
+            wanted.append(MAGNETOGRAM)
+            continue
+        euvi = f"STEREO/EUVI {EUVI_OF_AIA.get(passband, passband)}"
+        if euvi in wanted:
+            wanted.append(f"SDO/AIA {AIA_OF_EUVI.get(passband, passband)}")
+        elif passband in EUVI_OF_AIA or passband in AIA_OF_EUVI:
+            wanted.append(euvi)
+        else:
+            raise UserError(f"channel '{name}': EUVI has no such passband; it sees 304, 195 and 171, so a model for the farside "
+                            f"must be trained on AIA 304, 193 and 171")
+    return wanted
+
+
+def _simultaneous(tracks: dict[str, Track], names: Sequence[str], tolerance: float,
+                  cadence: float | None) -> list[tuple[float, dict[str, tuple[Record, ...]]]]:
+    """Times at which the tracks in `names` were observed together, complete or not, and the images of each.
+
+    Without a cadence every image offers its own time; the most complete and then the closest together are taken first, each image once.
+    """
+    own = [tracks.get(name, Track(name)) for name in names]
+    observed = sorted(time for track in own for time in track.times)
+    if cadence:
+        offers = sorted({round(time / cadence) * cadence for time in observed})
+    else:
+        offers = observed
+    scored = []
+    for time in offers:
+        images = {track.name: found for track in own if (found := track.near(time, tolerance))}
+        if images:
+            offsets = [_seconds(found[0].when) - time for found in images.values()]
+            scored.append((len(names) - len(images), max(offsets) - min(offsets), time, images))
+    scored.sort(key=lambda one: one[:3])
+    accepted: list[tuple[float, dict[str, tuple[Record, ...]]]] = []
+    times: list[float] = []
+    used: set[str] = set()
+    for n_missing, _, time, images in scored:
+        if any(found[0].path in used for found in images.values()):
+            continue
+        k = bisect.bisect_left(times, time)
+        if n_missing and any(abs(other - time) <= 2 * tolerance for other in times[max(k - 1, 0):k + 1]):
+            continue                             # the same time as one that is already there
+        used |= {found[0].path for found in images.values()}
+        times.insert(k, time)
+        accepted.append((time, images))
+    return sorted(accepted, key=lambda one: one[0])
+
+
+def _with_reference(tracks: dict[str, Track], group: Group, reference_names: Sequence[str], when: datetime,
+                    tolerance: float) -> tuple[Group, list[Missing]]:
+    choices, missing = [], []
+    for name in reference_names:
+        found = tracks.get(name, Track(name)).near(_seconds(when), 60 * tolerance)
+        choices.append(Choice(name, found, is_reference=True))
+        if not found:
+            missing.append(Missing.beyond(tracks, tolerance, group.observer, group.time, name, when, is_reference=True))
+    return Group(group.observer, group.time, group.choices + tuple(choices)), missing
+
+
+def _groups(tracks: dict[str, Track], observer: str, names: Sequence[str], tolerance_minutes: float,
+            cadence_hours: float | None) -> tuple[list[Group], list[Missing]]:
+    groups, missing = [], []
+    for anchor, images in _simultaneous(tracks, names, 60 * tolerance_minutes, 3600 * cadence_hours if cadence_hours else None):
+        euv = [found[0].when for name, found in images.items() if name != MAGNETOGRAM]
+        wanted = datetime(1970, 1, 1) + timedelta(seconds=anchor)
+        when = mean_time(euv) if euv else wanted
+        lacking = [Missing.beyond(tracks, tolerance_minutes, observer, when, name, wanted) for name in names if name not in images]
+        missing += lacking
+        if not lacking:
+            groups.append(Group(observer, when, tuple(Choice(name, images[name]) for name in names)))
+    return groups, missing
+
+
+def farside_groups(records: Iterable[Record], channels: Sequence[str], *, tolerance: float = TOLERANCE_MINUTES["farside"],
+                   reference_tolerance: float = REFERENCE_TOLERANCE_MINUTES,
+                   cadence: float | None = None) -> tuple[list[Group], list[Missing]]:
+    """Group EUVI images by spacecraft and time, with the frontside as it was when that longitude last faced Earth.
+
+    Parameters
+    ----------
+    records
+        An index of the raw files.
+    channels
+        What each channel holds, as `farside_channels` says it: `STEREO/EUVI <passband>` now, `SDO/…` for the reference.
+    tolerance, reference_tolerance : float
+        Minutes that an image may lie off its group's time, and a reference image off the reference time.
+    cadence : float, optional
+        Hours between the wanted times, counted from 0 UT; None: all there are.
+
+    Returns
+    -------
+    groups : list of Group
+        The complete ones, in order of spacecraft and time.
+    missing : list of Missing
+        What the others lack.
+    """
+    tracks = tracks_of(records)
+    names = [name for name in channels if not name.startswith("SDO/")]
+    reference_names = [name for name in channels if name.startswith("SDO/")]
+    groups, missing = [], []
+    for observer in ("STEREO-A", "STEREO-B"):
+        own = [f"{SPACECRAFT[observer]} {name.rpartition(' ')[2]}" for name in names]
+        if not any(name in tracks for name in own):
+            continue
+        found, lacking = _groups(tracks, observer, own, tolerance, cadence)
+        missing += lacking
+        for group in found:
+            when = reference_time(group.time, group.choices[0].candidates[0].longitude)
+            group, lacking = _with_reference(tracks, group, reference_names, when, reference_tolerance)
+            missing += lacking
+            if not lacking:
+                groups.append(_in_order(group, channels))
+    return groups, missing
+
+
+def _in_order(group: Group, channels: Sequence[str]) -> Group:
+    """The group's choices in the order of `channels`, which may mix images of now and of the reference."""
+    now = iter([choice for choice in group.choices if not choice.is_reference])
+    reference = iter([choice for choice in group.choices if choice.is_reference])
+    return Group(group.observer, group.time, tuple(next(reference if name.startswith("SDO/") else now) for name in channels))
+
+
+def frontside_pairs(records: Iterable[Record], passbands: Sequence[str], *, reference: bool = False,
+                    tolerance: float = TOLERANCE_MINUTES["train"], reference_tolerance: float = REFERENCE_TOLERANCE_MINUTES,
+                    cadence: float | None = None) -> tuple[list[Pair], list[Missing]]:
+    """Pair AIA images with the HMI magnetogram of their time; with `reference`, add AIA and HMI of one rotation before.
+
+    Parameters and returns as in `farside_groups`; `passbands` are AIA's, in channel order.
+    """
+    tracks = tracks_of(records)
+    names = frontside_names(passbands)
+    found, missing = _groups(tracks, "SDO", [*names, MAGNETOGRAM], tolerance, cadence)
+    pairs = []
+    for group in found:
+        target = Group("SDO", group.time, group.choices[-1:])
+        inputs = Group("SDO", group.time, group.choices[:-1])
+        lacking: list[Missing] = []
+        if reference:
+            when = group.time - timedelta(days=SYNODIC_PERIOD_DAYS)
+            inputs, lacking = _with_reference(tracks, inputs, [*names, MAGNETOGRAM], when, reference_tolerance)
+            missing += lacking
+        if not lacking:
+            pairs.append(Pair(inputs, target))
+    return pairs, missing

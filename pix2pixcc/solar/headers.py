@@ -1,0 +1,237 @@
+"""Where the Sun stands in an image: the observer, the headers that say so, and the disk's mask.
+
+Everything is read from and written to FITS headers; SunPy knows the habits of each instrument. Pixels are moved in `solar.py`.
+"""
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+from astropy.io import fits
+from astropy.time import Time
+from astropy.wcs import WCS, Wcsprm
+
+from pix2pixcc.solar.observations import identify, mean_time, parse_utc, required_number
+from pix2pixcc.utils import UserError
+
+if TYPE_CHECKING:
+    from sunpy.map import GenericMap
+
+__all__ = ["LIMB", "RADIUS_FRACTION", "RSUN_METRES", "disk_mask", "disk_place", "has_observer", "header_of_registered", "mean_header",
+           "observer_disk_mask", "registered_header", "set_times", "sky_of_header", "sunpy_map"]
+
+RADIUS_FRACTION = 450 / 1024         # solar radius / image side of a registered image (Jeong et al. 2020, 2022)
+LIMB = 0.98                          # solar radii; beyond, images are masked
+RSUN_METRES = 695.7e6                # IAU 2015, as the published product has it
+ARCSEC = np.rad2deg(1) * 3600        # in a radian
+
+OBSERVER_CARDS = (("HGLN_OBS", "HGLT_OBS", "DSUN_OBS"), ("CRLN_OBS", "CRLT_OBS", "DSUN_OBS"), ("HAEX_OBS", "HAEY_OBS", "HAEZ_OBS"),
+                  ("HEEX_OBS", "HEEY_OBS", "HEEZ_OBS"))
+
+
+def has_observer(header: fits.Header) -> bool:
+    """Whether a header says where its observer stood and when, so that its image has a place on the Sun."""
+    placed = any(all(_is_number(header.get(key)) for key in keys) for keys in OBSERVER_CARDS)
+    dated = any(header.get(key) for key in ("DATE-OBS", "DATE-AVG", "T_OBS"))
+    return placed and dated and ("CDELT1" in header or "CD1_1" in header)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and bool(np.isfinite(value))
+
+
+def _scale_keywords(header: fits.Header) -> tuple[str, str]:
+    return ("CD1_1", "CD2_2") if "CD1_1" in header else ("CDELT1", "CDELT2")
+
+
+def sunpy_map(header: fits.Header, path: str | os.PathLike | None = None) -> GenericMap:
+    """SunPy's view of a header, which knows the habits of each instrument; it holds no pixels."""
+    import sunpy.map  # takes seconds to import: only those who need geometry pay
+
+    for keyword in ("NAXIS1", "NAXIS2", "CRPIX1", "CRPIX2", *_scale_keywords(header)):
+        required_number(header, keyword, path)
+    if not has_observer(header):
+        missing = next((key for key in OBSERVER_CARDS[0] if not _is_number(header.get(key))), "DATE-OBS")
+        raise UserError(f"{path or 'FITS header'}: keyword {missing} is missing, so the observer's place is not known")
+    header = header.copy()
+    header.setdefault("WAVELNTH", 171)          # an EUVI map cannot choose its colours without
+    if "CD1_1" in header:
+        for keyword in ("CD1_2", "CD2_1"):
+            header.setdefault(keyword, 0.0)     # as the FITS standard has it
+    empty = np.broadcast_to(np.float32(0), (int(header["NAXIS2"]), int(header["NAXIS1"])))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return sunpy.map.Map((empty, header))
+
+
+def _solar_radius(distance: float) -> float:
+    """Apparent solar radius, arcsec, from `distance` metres."""
+    return float(np.arcsin(RSUN_METRES / distance) * ARCSEC)
+
+
+def _sky_header(shape: tuple[int, int], wcs: Wcsprm, observer: tuple[float, float, float], times: tuple[datetime, datetime]) -> fits.Header:
+    """Cards that place an image (height, width) on the sky: axes, observer (Stonyhurst degrees, degrees, metres), times."""
+    longitude, latitude, distance = observer
+    (pc11, pc12), (pc21, pc22) = wcs.get_pc().tolist()
+    x_scale, y_scale = (3600 * wcs.get_cdelt()).tolist()
+    x_value, y_value = (3600 * wcs.crval).tolist()
+    radius = _solar_radius(distance)
+    header = fits.Header([
+        ("NAXIS", 2), ("NAXIS1", shape[1]), ("NAXIS2", shape[0]), ("WCSNAME", "Helioprojective-cartesian"),
+        ("CTYPE1", wcs.ctype[0]), ("CTYPE2", wcs.ctype[1]), ("CUNIT1", "arcsec"), ("CUNIT2", "arcsec"),
+        ("CRPIX1", float(wcs.crpix[0]), "[pixel] from 1"), ("CRPIX2", float(wcs.crpix[1]), "[pixel] from 1"),
+        ("CRVAL1", x_value, "[arcsec] at the reference pixel"), ("CRVAL2", y_value, "[arcsec] at the reference pixel"),
+        ("CDELT1", x_scale, "[arcsec/pixel] plate scale"), ("CDELT2", y_scale, "[arcsec/pixel] plate scale"),
+        ("PC1_1", pc11), ("PC1_2", pc12), ("PC2_1", pc21), ("PC2_2", pc22),
+        ("HGLN_OBS", (longitude + 180) % 360 - 180, "[deg] Stonyhurst heliographic longitude"),
+        ("HGLT_OBS", latitude, "[deg] Stonyhurst heliographic latitude"),
+        ("DSUN_OBS", distance, "[m] distance to the centre of the Sun"),
+        ("RSUN_REF", RSUN_METRES, "[m] solar radius"), ("RSUN_OBS", radius, "[arcsec] apparent solar radius"),
+        ("R_SUN", radius / abs(x_scale * y_scale) ** 0.5, "[pixel] solar radius in the image")])
+    set_times(header, *times)
+    return header
+
+
+def _registered_sky(size: int, observer: tuple[float, float, float], times: tuple[datetime, datetime]) -> fits.Header:
+    wcs = Wcsprm(naxis=2)
+    wcs.ctype, wcs.crpix = ["HPLN-TAN", "HPLT-TAN"], 2 * [(size + 1) / 2]
+    wcs.cdelt = 2 * [_solar_radius(observer[2]) / 3600 / (RADIUS_FRACTION * size)]
+    return _sky_header((size, size), wcs, observer, times)
+
+
+def _observer_and_times(source: GenericMap) -> tuple[tuple[float, float, float], tuple[datetime, datetime]]:
+    observer = source.observer_coordinate
+    return ((float(observer.lon.deg), float(observer.lat.deg), float(observer.radius.to_value("m"))),
+            (source.date.utc.to_datetime(), source.reference_date.utc.to_datetime()))
+
+
+def sky_of_header(header: fits.Header) -> fits.Header:
+    """The cards of any image header that place it on the sky, in one spelling: axes, observer, times; a cube's are its images'.
+
+    Raises
+    ------
+    UserError
+        The pointing, the time or the observer is missing.
+    """
+    source = sunpy_map(header)
+    return _sky_header(source.data.shape, source.wcs.wcs, *_observer_and_times(source))
+
+
+def set_times(header: fits.Header, start: datetime, middle: datetime) -> None:
+    """Write DATE-OBS and DATE-AVG, and the same as modified Julian dates, without which wcslib warns that it adds them."""
+    for keyword, time, meaning in (("OBS", start, "observation"), ("AVG", middle, "mid-observation")):
+        text = time.isoformat(timespec="milliseconds" if time.microsecond else "seconds")
+        header[f"DATE-{keyword}"] = (text, f"[UTC] {meaning}")
+        header[f"MJD-{keyword}"] = (Time(text, scale="utc").mjd, f"[d] {meaning}")
+    header["TIMESYS"] = "UTC"
+
+
+def registered_header(header: fits.Header, size: int, path: str | os.PathLike | None = None) -> fits.Header:
+    """Header of the image that `register` makes: helioprojective, north up, centred, with the full observer.
+
+    Parameters
+    ----------
+    header : `~astropy.io.fits.Header`
+        Of the raw image. SunPy reads the observer, the reference time and the pointing from it.
+    size : int
+        Side of the registered image, pixels. The Sun's centre is at (size + 1) / 2, its radius `RADIUS_FRACTION` * size.
+    path : path, optional
+        Only for messages.
+
+    Raises
+    ------
+    UserError
+        The pointing, the time or the observer is missing.
+    """
+    return header_of_registered(sunpy_map(header, path), header, size)
+
+
+def header_of_registered(source: GenericMap, header: fits.Header, size: int) -> fits.Header:
+    """`registered_header` for those who have SunPy's view of `header` at hand."""
+    registered = _registered_sky(size, *_observer_and_times(source))
+    identity = identify(header)
+    if identity is not None:
+        spacecraft, instrument = identity[0].split("/", 1)
+        registered["OBSRVTRY"] = f"STEREO_{instrument[5]}" if spacecraft == "STEREO" else spacecraft
+    for keyword in ("OBSRVTRY", "TELESCOP", "INSTRUME", "DETECTOR", "WAVELNTH", "EXPTIME", "CADENCE"):
+        if keyword not in registered and header.get(keyword) not in (None, ""):
+            registered[keyword] = (header[keyword], header.comments[keyword])
+    if "WAVELNTH" in registered:
+        registered["WAVEUNIT"] = "Angstrom"
+    return registered
+
+
+def mean_header(headers: Sequence[fits.Header]) -> fits.Header:
+    """Header of a stack of registered images of one observer: the first one's, at the mean time and the mean place.
+
+    Parameters
+    ----------
+    headers : sequence of `~astropy.io.fits.Header`
+        As `registered_header` makes them, of one size.
+    """
+    longitude = float(np.unwrap([header["HGLN_OBS"] for header in headers], period=360).mean())
+    latitude, distance = (float(np.mean([header[key] for header in headers])) for key in ("HGLT_OBS", "DSUN_OBS"))
+    start, middle = (mean_time([parse_utc(header[key]) for header in headers]) for key in ("DATE-OBS", "DATE-AVG"))
+    mean = headers[0].copy()
+    mean.update(_registered_sky(int(mean["NAXIS1"]), (longitude, latitude, distance), (start, middle)))
+    if len(headers) > 1:
+        for keyword in ("INSTRUME", "DETECTOR", "WAVELNTH", "WAVEUNIT", "EXPTIME", "CADENCE", "TELESCOP"):
+            mean.remove(keyword, ignore_missing=True)       # SunPy asks of each instrument's images their wavelength
+        mean["TELESCOP"] = str(mean.get("OBSRVTRY", "")).split("_")[0]
+    return mean
+
+
+def disk_mask(size: int, limit: float = LIMB) -> np.ndarray:
+    """True within `limit` solar radii in a registered image, bool (size, size)."""
+    offset = np.arange(size) - (size - 1) / 2
+    return offset[:, None] ** 2 + offset[None, :] ** 2 <= (limit * RADIUS_FRACTION * size) ** 2
+
+
+def disk_place(header: fits.Header) -> tuple[float, float, np.ndarray]:
+    """Where the Sun stands in an image with a helioprojective header.
+
+    Returns
+    -------
+    column, row : float
+        The Sun's centre, pixels from 0.
+    scale : float64 ndarray (2, 2)
+        Offset from the centre (columns, rows) -> offset in solar radii.
+
+    Raises
+    ------
+    UserError
+        The header has no plate scale, or neither DSUN_OBS nor RSUN_OBS.
+    """
+    required_number(header, _scale_keywords(header)[0])
+    if "CROTA" in header and not {"PC1_1", "CD1_1", "CROTA2"} & set(header):
+        header = header.copy()
+        header["CROTA2"] = header["CROTA"]      # the SECCHI spelling
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wcs = WCS(header, naxis=2)
+    column, row = wcs.wcs_world2pix(0.0, 0.0, 0)
+    if _is_number(header.get("DSUN_OBS")):
+        radius = _solar_radius(header["DSUN_OBS"])
+    else:
+        radius = required_number(header, "RSUN_OBS")
+    return float(column), float(row), wcs.pixel_scale_matrix * 3600 / radius
+
+
+def observer_disk_mask(header: fits.Header, shape: tuple[int, int], limit: float = LIMB, step: int = 1) -> np.ndarray:
+    """True within `limit` solar radii in an image with a helioprojective header, wherever the disk stands; bool (H, W).
+
+    With `step` n, of every n-th row and column only.
+
+    Raises
+    ------
+    UserError
+        The header has no plate scale, or neither DSUN_OBS nor RSUN_OBS.
+    """
+    column, row, scale = disk_place(header)
+    columns, rows = np.arange(0, shape[1], step)[None, :] - column, np.arange(0, shape[0], step)[:, None] - row
+    x, y = (scale[axis, 0] * columns + scale[axis, 1] * rows for axis in (0, 1))
+    return x ** 2 + y ** 2 <= limit ** 2

@@ -1,0 +1,124 @@
+"""Which raw observations are fit for use: what the header says, and what the pixels on the disk say.
+
+Replaces the inspection by eye of Jeong et al. (2020, 2022) for all that can be told from one file: lost data, wrong exposures,
+partial and calibration images, a disk cut by the frame. Eclipses and transits are flagged in QUALITY by the AIA and HMI teams.
+"""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from astropy.io import fits
+
+from pix2pixcc.solar.headers import LIMB, disk_place, observer_disk_mask
+from pix2pixcc.solar.observations import Observation, calibrate, identify, is_missing
+from pix2pixcc.utils import UserError
+
+__all__ = ["DEFAULT_MAX_MISSING", "MAX_LOST_SEGMENTS", "header_problem", "quality_problem"]
+
+DEFAULT_MAX_MISSING = 0.01        # share of the disk
+MAX_LOST_SEGMENTS = 4             # of the 32 in which EUVI sends an image
+SMALLEST_RADIUS = 0.2             # solar radius / image side: EUVI-B's is 0.29
+SAMPLES = 1024                    # rows and columns that are looked at, at least
+
+
+def quality_problem(observation: Observation | fits.Header, *, max_missing: float = DEFAULT_MAX_MISSING) -> str | None:
+    """Why an observation should not be used, or None if nothing speaks against it.
+
+    Parameters
+    ----------
+    observation : `~observations.Observation` or `~astropy.io.fits.Header`
+        Of a header only the header is judged, in milliseconds; of an observation its pixels too.
+    max_missing : float
+        The greatest share of pixels without a value on the disk.
+
+    Returns
+    -------
+    str or None
+        One line, without the file's name.
+    """
+    try:
+        if isinstance(observation, fits.Header):
+            return header_problem(observation)
+        return header_problem(observation.header) or _pixel_problem(observation, max_missing)
+    except UserError as error:
+        path = None if isinstance(observation, fits.Header) else observation.path
+        return str(error).removeprefix(f"{path or 'FITS header'}: ")
+
+
+def header_problem(header: fits.Header) -> str | None:
+    """What the header alone tells: lost data, exposure, kind of image, format, and a disk that the frame cuts.
+
+    Raises
+    ------
+    UserError
+        A keyword is missing.
+    """
+    identity = identify(header)
+    if identity is None:
+        return "no AIA, HMI or EUVI image"
+    if "EUVI" in identity[0]:
+        return _euvi_problem(header) or _exposure_problem(header) or _frame_problem(header)
+    quality = header.get("QUALITY", 0)
+    if isinstance(quality, int | float) and quality != 0:
+        return f"QUALITY = 0x{int(quality) & 0xffffffff:08x}, not 0"
+    if str(header.get("IMG_TYPE", "LIGHT")).upper() != "LIGHT":
+        return f"IMG_TYPE = {header['IMG_TYPE']}, not LIGHT"
+    if "AIA" in identity[0]:
+        return _exposure_problem(header) or _frame_problem(header)
+    return _frame_problem(header)
+
+
+def _euvi_problem(header: fits.Header) -> str | None:
+    lost = int(header.get("NMISSING") or 0)
+    if lost > MAX_LOST_SEGMENTS:
+        return f"NMISSING = {lost}: more than {MAX_LOST_SEGMENTS} segments were lost"
+    lamp = str(header.get("LEDCOLOR", "NONE")).strip().upper()
+    if lamp not in ("", "NONE"):
+        return f"LEDCOLOR = {lamp}: an image of the calibration lamp"
+    return None
+
+
+def _exposure_problem(header: fits.Header) -> str | None:
+    exposure = header.get("EXPTIME")
+    if exposure is None:
+        return "keyword EXPTIME is missing"
+    if not (isinstance(exposure, int | float) and exposure > 0):
+        return f"EXPTIME = {exposure}, not above zero"
+    return None
+
+
+def _frame_problem(header: fits.Header) -> str | None:
+    width, height = header.get("NAXIS1"), header.get("NAXIS2")
+    if width is None or height is None:
+        return "keyword NAXIS1 or NAXIS2 is missing"
+    if width != height:
+        return f"a partial image of {width} x {height} pixels"
+    for keyword in ("CRPIX1", "CRPIX2", "CDELT1", "CDELT2", "DSUN_OBS"):
+        if not isinstance(header.get(keyword), int | float):
+            return f"keyword {keyword} is missing"
+    column, row, scale = disk_place(header)
+    radius = 1 / np.sqrt(abs(np.linalg.det(scale)))
+    if radius < SMALLEST_RADIUS * width:
+        return f"a solar radius of {radius:.0f} pixels in an image of {width}: CDELT1 is wrong"
+    reach = LIMB * radius
+    if min(column, row) - reach < -0.5 or max(column, row) + reach > width - 0.5:
+        return f"the disk does not fit in the frame: centre ({column:.0f}, {row:.0f}), radius {radius:.0f} of {width} pixels"
+    return None
+
+
+def _pixel_problem(observation: Observation, max_missing: float) -> str | None:
+    step = max(1, min(observation.data.shape) // SAMPLES)
+    disk = observer_disk_mask(observation.header, observation.data.shape, step=step)
+    sample = replace(observation, data=observation.data[::step, ::step])
+    missing = is_missing(sample)[disk]
+    if missing.mean() > max_missing:
+        return f"{missing.mean():.1%} of the disk is missing, more than {max_missing:.1%}"
+    values = sample.data[disk][~missing]
+    if values.size == 0 or values.min() == values.max():
+        return "a constant image"
+    if not observation.is_magnetogram:
+        median = np.nanmedian(calibrate(sample)[disk])
+        if not median > 0:
+            return f"the median on the disk is {median:.3g}, not above zero"
+    return None

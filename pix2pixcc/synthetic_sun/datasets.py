@@ -1,0 +1,185 @@
+"""Data sets of synthetic Suns: model-ready pairs, and raw files as the archives hold them.
+
+The formats of the archives are in `synthetic_files.py`, the Sun itself in `synthetic_images.py`.
+"""
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import zlib
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from pix2pixcc.images.cubes import Channel, write_cube
+from pix2pixcc.preparation.index import in_parallel
+from pix2pixcc.solar.headers import disk_mask
+from pix2pixcc.solar.registration import SYNODIC_PERIOD_DAYS, reference_time
+from pix2pixcc.synthetic_sun import archives as files
+from pix2pixcc.synthetic_sun.camera import SPACECRAFT, Camera, Observer, observer_at
+from pix2pixcc.synthetic_sun.sun import SyntheticSun
+from pix2pixcc.utils import UserError
+
+__all__ = ["write_pairs", "write_raw"]
+
+FIRST_DAY, LAST_DAY = datetime(2011, 1, 1), datetime(2013, 12, 31)
+
+
+def write_pairs(out: str | os.PathLike, *, pairs: int = 150, test_suns: int = 30, size: int = 128, passbands: Sequence[str] = ("171",),
+                frontside_reference: bool = False, both_cycles: bool = False, seed: int = 0, n_workers: int | None = None,
+                progress: bool = True) -> None:
+    """Write model-ready cubes: SDO's views to train on, and farside views of other, unseen Suns with the true farside to test on.
+
+    Every pair is another Sun at another time of 2011 to 2013. `Train/Input/sdo_<time>.fits` belongs to `Train/Target/sdo_<time>.fits`;
+    the test views are STEREO-A's and -B's in turn, `Test/Input/stereo_a_<time>.fits`.
+
+    Parameters
+    ----------
+    out : path
+        Folder that takes `Train` and `Test`.
+    pairs, test_suns : int
+        Training pairs, and unseen Suns.
+    size : int
+        Pixels on a side.
+    passbands : sequence of str
+        In channel order; '193' becomes STEREO's '195'.
+    frontside_reference : bool
+        Add the AIA images and the magnetogram of the same longitudes when they last faced the Earth.
+    both_cycles : bool
+        Every second two Suns are of the next cycle, with every polarity turned round, which no EUV image shows.
+    seed : int
+        Other seeds give other Suns.
+    n_workers : int, optional
+        Processes (default: all the cores that this process may use).
+
+    Raises
+    ------
+    UserError
+        `out` holds another data set, which this one would mix with.
+    """
+    random = np.random.default_rng([seed, 7])
+    minutes = int((LAST_DAY - FIRST_DAY).total_seconds() // 60)
+    times = [FIRST_DAY + timedelta(minutes=int(minute)) for minute in random.choice(minutes, pairs + test_suns, replace=False)]
+    first = seed * 1_000_000
+    jobs = [(Path(out) / "Train", "SDO", first + number, times[number]) for number in range(pairs)]
+    jobs += [(Path(out) / "Test", SPACECRAFT[1 + number % 2], first + 500_000 + number, times[pairs + number])
+             for number in range(test_suns)]
+    written = {_pair_name(name, time) for _, name, _, time in jobs}
+    if others := [path for path in Path(out).glob("T*/*/*.fits") if path.name not in written and not path.name.startswith(".")]:
+        raise UserError(f"{out} holds {len(others)} images of another data set, such as {others[0].relative_to(out)}: "
+                        "remove it, or choose another --out")
+    write = functools.partial(_write_pair, size=size, passbands=tuple(passbands), frontside_reference=frontside_reference,
+                              both_cycles=both_cycles)
+    _do_all(write, jobs, n_workers, progress, "pairs")
+
+
+def _write_pair(job: tuple[Path, str, int, datetime], *, size: int, passbands: tuple[str, ...], frontside_reference: bool,
+                both_cycles: bool) -> None:
+    folder, name, seed, time = job
+    polarity = -1 if both_cycles and seed // 2 % 2 else 1                # not in step with the spacecraft, which take turns
+    sun, observer = SyntheticSun(seed, polarity), observer_at(name, time)
+    views = [(observer, time, _passband_of(name, passband)) for passband in passbands]
+    if frontside_reference:
+        earlier = time - timedelta(days=SYNODIC_PERIOD_DAYS) if name == "SDO" else reference_time(time, observer.longitude)
+        views += [(observer_at("SDO", earlier), earlier, passband) for passband in (*passbands, "magnetogram")]
+    header = files.sky_header(Camera.registered(size), observer, time)
+    header["SUNSEED"] = (seed, "a synthetic Sun, by the seed")
+    header["SUNPOL"] = (polarity, "-1: every polarity turned, as in the next cycle")
+    images = np.stack([_masked_image(sun, *view, size) for view in views])
+    write_cube(folder / "Input" / _pair_name(name, time), images, header, [_channel(*view) for view in views])
+    truth = (observer, time, "magnetogram")
+    write_cube(folder / "Target" / _pair_name(name, time), _masked_image(sun, *truth, size)[None], header, [_channel(*truth)])
+
+
+def _pair_name(name: str, time: datetime) -> str:
+    return f"{name.lower().replace('-', '_')}_{time:%Y%m%d_%H%M%S}.fits"
+
+
+def _passband_of(name: str, passband: str) -> str:
+    """The passband as the spacecraft has it: EUVI takes 195 where AIA takes 193."""
+    return {"193": "195"}.get(passband, passband) if name != "SDO" else {"195": "193"}.get(passband, passband)
+
+
+def _masked_image(sun: SyntheticSun, observer: Observer, time: datetime, passband: str, size: int) -> np.ndarray:
+    image = sun.magnetogram(observer, time, size) if passband == "magnetogram" else sun.euv(passband, observer, time, size)
+    return np.where(disk_mask(size), image, 0)
+
+
+def _channel(observer: Observer, time: datetime, passband: str) -> Channel:
+    when = time.isoformat(timespec="seconds")
+    if passband == "magnetogram":
+        return Channel.magnetogram("SDO/HMI magnetogram" if observer.name == "SDO" else f"{observer.name} magnetogram", when)
+    instrument = "SDO/AIA" if observer.name == "SDO" else f"STEREO/EUVI-{observer.name[-1]}"
+    return Channel.euv(f"{instrument} {passband}", when)
+
+
+def write_raw(out: str | os.PathLike, *, times: Sequence[datetime], spacecraft: Sequence[str] = SPACECRAFT, size: int = 512,
+              passbands: Sequence[str] = ("304", "193", "171"), frontside_reference: bool = False, seed: int = 0,
+              n_workers: int | None = None, progress: bool = True) -> list[Path]:
+    """Write one Sun as its archives would hold it: AIA level 1, HMI 720 s and EUVI level 0 files of `size` pixels on a side.
+
+    Parameters
+    ----------
+    times : sequence of datetime
+        When to observe, UTC.
+    spacecraft : sequence of str
+        'SDO' (AIA and HMI), 'STEREO-A', 'STEREO-B' (EUVI).
+    frontside_reference : bool
+        Add what SDO saw of the same longitudes: one rotation before its own images, and when a STEREO view last faced the Earth.
+
+    Returns
+    -------
+    list of Path
+        The files.
+
+    Raises
+    ------
+    UserError
+        A spacecraft does not take one of the passbands.
+    """
+    for name in spacecraft:
+        takes = files.AIA_EXPOSURE if name == "SDO" else files.EUVI_EXPOSURE
+        if missing := [passband for passband in passbands if _passband_of(name, passband) not in takes]:
+            raise UserError(f"--passbands {' '.join(missing)}: {name} takes only {', '.join(takes)}; "
+                            "leave them out, or name other --spacecraft")
+    looks = {(name, time) for time in times for name in spacecraft}
+    if frontside_reference:
+        looks |= {("SDO", time - timedelta(days=SYNODIC_PERIOD_DAYS) if name == "SDO"
+                   else reference_time(time, observer_at(name, time).longitude)) for name, time in looks}
+    jobs = [(Path(out), name, time, passband) for time, name in sorted((time, name) for name, time in looks)
+            for passband in (*passbands, *(["magnetogram"] if name == "SDO" else []))]
+    return sorted(_do_all(functools.partial(_write_raw_file, seed=seed, size=size), jobs, n_workers, progress, "files"))
+
+
+@functools.lru_cache(maxsize=2)
+def _sun(seed: int) -> SyntheticSun:
+    return SyntheticSun(seed)
+
+
+def _write_raw_file(job: tuple[Path, str, datetime, str], *, seed: int, size: int) -> Path:
+    out, name, time, passband = job
+    sun, passband = _sun(seed), _passband_of(name, passband)
+    offset = 0 if passband == "magnetogram" else files.AIA_OFFSET[passband] if name == "SDO" else files.EUVI_OFFSET[passband]
+    time = (time + timedelta(seconds=offset)).replace(microsecond=0)
+    observer = observer_at(name, time)
+    instrument = files.INSTRUMENTS["HMI" if passband == "magnetogram" else "AIA" if name == "SDO" else name]
+    camera = files.raw_camera(instrument, observer, size)
+    path = out / files.raw_name(name, passband, time)
+    random = np.random.default_rng([seed, 8, zlib.crc32(path.name.encode())])
+    if passband == "magnetogram":
+        files.write_hmi(path, sun.magnetogram_in(camera, observer, time), camera, observer, time, random)
+    elif name == "SDO":
+        files.write_aia(path, sun.euv_in(camera, passband, observer, time), camera, observer, time, passband, random)
+    else:
+        files.write_euvi(path, sun.euv_in(camera, passband, observer, time), camera, observer, time, passband, random)
+    return path
+
+
+def _do_all(work: Callable, jobs: list, n_workers: int | None, progress: bool, unit: str) -> list:
+    """Do every job, with a progress bar."""
+    workers = min(n_workers or len(os.sched_getaffinity(0)), len(jobs))
+    return list(tqdm(in_parallel(work, jobs, workers), total=len(jobs), unit=f" {unit}", disable=not progress, file=sys.stderr))

@@ -1,0 +1,134 @@
+"""Small things that every command shares: user errors, atomic files, names.
+
+Nothing here imports torch or SunPy, so that every module may import this one.
+"""
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import re
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+__all__ = ["VERSION", "UserError", "run_command", "atomic_path", "write_json", "read_json", "file_sha256",
+           "time_in_name", "stem_of", "natural_key"]
+
+VERSION = "1.0.0"
+
+
+class UserError(Exception):
+    """A mistake that the user can mend: the message names the file, flag or keyword, and the way out."""
+
+
+def run_command(main: Callable[[], int | None]) -> None:
+    """Run a command's `main` and leave with its status; a `UserError` is one message on standard error and status 2."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")      # names of files need not be UTF-8
+    try:
+        status = main() or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        status = 128 + signal.SIGINT
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 128 + signal.SIGPIPE
+    sys.exit(status)
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Give a temporary path beside `path` to write to; rename it to `path` when the block ends well.
+
+    The folder is made if missing. The temporary name is hidden, keeps the extension, and is removed on any error.
+
+    Raises
+    ------
+    UserError
+        The disk is full, read-only or gone; the file that stood at `path` before is untouched.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_UMASK)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}. "
+                        "Free some space there, or choose another folder; what was there before is unchanged") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _read_umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
+
+
+_UMASK = _read_umask()
+
+
+def write_json(path: str | os.PathLike, content: dict) -> None:
+    """Write `content` as indented JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: str | os.PathLike) -> dict:
+    """Read a JSON object; a `UserError` names the file if it is missing or damaged."""
+    try:
+        content = json.loads(Path(path).read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"cannot read {path}: it should hold a JSON object")
+    return content
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_TIME = re.compile(r"(?<!\d)(?=(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})[T_ \-.]?(\d{2})[-_:.h]?(\d{2})(?:[-_:.m]?(\d{2}))?(?!\d))")
+
+
+def time_in_name(name: str) -> datetime | None:
+    """The time written in a file's name (`aia_20110305_120403`, `2011-03-05T12:04`), or None."""
+    for match in _TIME.finditer(name):
+        with contextlib.suppress(ValueError):
+            year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
+            return datetime(year, month, day, hour, minute, second)
+    return None
+
+
+def stem_of(path: str | os.PathLike) -> str:
+    """A file's name without its format: `a.fits.gz` and `a.fits` are both `a`."""
+    name = Path(path).name
+    if name.lower().endswith(".gz"):
+        name = name[:-3]
+    return Path(name).stem
+
+
+def natural_key(path: str | os.PathLike) -> list:
+    """Sort key that puts `image_10` after `image_9`."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part)
+            for part in re.split(r"(\d+)", str(path)) if part]

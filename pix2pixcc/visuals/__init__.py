@@ -1,0 +1,1 @@
+"""Pictures: panels, sheets, loss curves, the gallery page of a run."""

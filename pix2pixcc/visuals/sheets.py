@@ -1,0 +1,256 @@
+"""Pictures: sample sheets and sample images while training, previews of products, loss curves.
+
+Drawn on `matplotlib.figure.Figure` objects without pyplot's global state, so that a background thread may draw while
+training goes on. Single panels are drawn in `panels.py`, loss curves in `curves.py`; the page that shows all of it is made in `gallery.py`.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pix2pixcc.images.cubes import Channel
+from pix2pixcc.utils import UserError, atomic_path
+from pix2pixcc.visuals.curves import loss_curves
+from pix2pixcc.visuals.panels import GRID_COLOUR, Panel, channel_panel, difference_panel, polar_axes, rows_of_panels
+from pix2pixcc.visuals.view import AU_METRES, View, caption, place, signed, spacecraft_name
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+    from matplotlib.figure import Figure
+    from matplotlib.projections.polar import PolarAxes
+
+__all__ = ["sample_sheet", "sample_images", "preview", "story", "loss_curves"]
+
+MAGNETOGRAM_RANGE = {"gray": 100.0, "hmimag": 1500.0}         # gauss
+
+
+def _save(figure: Figure, path: str | os.PathLike) -> None:
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, pil_kwargs={"compress_level": 3} if Path(path).suffix.lower() == ".png" else None)
+
+
+def _gauss(target_range: float | None, colormap: str) -> float:
+    if colormap not in MAGNETOGRAM_RANGE:
+        raise UserError(f"colormap {colormap!r} is not known for magnetograms: choose one of {', '.join(MAGNETOGRAM_RANGE)}")
+    return MAGNETOGRAM_RANGE[colormap] if target_range is None else float(target_range)
+
+
+def _input_rows(input: np.ndarray, channels: Sequence[Channel] | None, gauss: float, colormap: str) -> list[list[Panel]]:
+    """The input's panels, a row for each look at the Sun: another spacecraft's, or the same one's on another day."""
+    if channels is None:
+        titles = ["input"] if len(input) == 1 else [f"input {k}" for k in range(1, len(input) + 1)]
+        return [[channel_panel(image, title, None, gauss, colormap) for image, title in zip(input, titles, strict=True)]]
+    rows: list[list[Panel]] = []
+    for k, (image, channel) in enumerate(zip(input, channels, strict=False)):
+        if k == 0 or not _one_look(channel, channels[k - 1]):
+            rows.append([])
+        rows[-1].append(channel_panel(image, caption(channel), channel, gauss, colormap, elsewhere=not _one_look(channel, channels[0])))
+    return rows
+
+
+def _one_look(channel: Channel, other: Channel) -> bool:
+    """Whether two channels were seen by one spacecraft within a day."""
+    if spacecraft_name(None, [channel]) != spacecraft_name(None, [other]):
+        return False
+    try:
+        apart = datetime.fromisoformat(channel.time) - datetime.fromisoformat(other.time)
+    except (TypeError, ValueError):               # no time, or one with and one without a zone
+        return channel.time == other.time
+    return abs(apart) < timedelta(days=1)
+
+
+def sample_sheet(path: str | os.PathLike, input: Any, real: Any, generated: Any, channels: Sequence[Channel] | None = None, *,
+                 target_range: float | None = None, title: str | None = None, colormap: str = "gray",
+                 header: fits.Header | None = None, target_channels: Sequence[Channel] | None = None) -> None:
+    """Draw a labelled sheet: the input's channels, the real and the generated target, and their difference.
+
+    Parameters
+    ----------
+    path : path
+        The picture to write.
+    input : array (C, H, W)
+        Data units: EUV images of disk median 100, magnetograms in gauss.
+    real, generated : array (K, H, W)
+        The target in data units; `real` may be None.
+    channels : sequence of Channel, optional
+        What each input channel is; None for images that do not say.
+    target_range : float, optional
+        Magnetograms are shown at plus and minus this many gauss; by default 100, and 1500 with `hmimag`.
+    title : str, optional
+        Put before the line of spacecraft, time and place.
+    colormap : {'gray', 'hmimag'}
+        Of magnetograms.
+    header : fits.Header, optional
+        The input's, for limb, grid and title.
+    target_channels : sequence of Channel, optional
+        What each target channel is; by default magnetograms where `channels` is given.
+    """
+    input, generated = np.asarray(input, dtype=np.float32), np.asarray(generated, dtype=np.float32)
+    gauss = _gauss(target_range, colormap)
+    rows = _input_rows(input, channels, gauss, colormap)
+    if target_channels is None and channels is not None:
+        target_channels = [Channel.magnetogram(f"magnetogram {k}", "") for k in range(1, len(generated) + 1)]
+    for k, image in enumerate(generated):
+        channel = target_channels[k] if target_channels else None
+        number = "" if len(generated) == 1 else f" {caption(channel).splitlines()[0]}" if channel else f" {k + 1}"
+        if real is None:
+            outputs = [channel_panel(image, f"generated{number}", channel, gauss, colormap)]
+        else:
+            truth = np.asarray(real[k], dtype=np.float32)
+            shown = channel_panel(truth, f"real{number}", channel, gauss, colormap)
+            outputs = [shown, replace(shown, image=image, title=f"generated{number}"), difference_panel(image, truth, shown)]
+        rows.append(outputs)
+    if sum(map(len, rows)) <= 4:
+        rows = [[panel for row in rows for panel in row]]
+    line = ",  ".join(part for part in (title, place(header, channels)) if part)
+    _save(rows_of_panels(rows, View.of_header(header), line, north_up=header is not None or channels is not None), path)
+
+
+def sample_images(folder: str | os.PathLike, iteration: int, real: Any, generated: Any, *, display_scale: float = 1.0,
+                  image_mode: str = "png", north_up: bool = False) -> list[Path]:
+    """Write the plain pictures `<iteration>_real.png` and `<iteration>_fake.png`.
+
+    Parameters
+    ----------
+    folder : path
+        Where to write them.
+    iteration : int
+        Images seen so far; names the files.
+    real, generated : array or tensor (K, H, W) or (N, K, H, W)
+        Scaled to -1..1. Several images, and channels that are not 1 or 3, are laid out on a grid.
+    display_scale : float
+        Multiplies the images before they are clipped to -1..1 and shown, -1 black and 1 white.
+    image_mode : str
+        File extension: png, jpg, jpeg, tif or tiff.
+    north_up : bool
+        The first row is at the bottom, as in FITS images.
+    """
+    import torch
+    from PIL import Image
+
+    paths = []
+    for name, images in (("real", real), ("fake", generated)):
+        batch = torch.as_tensor(images).detach().float().cpu()
+        batch = batch[None] if batch.ndim == 3 else batch
+        batch = batch if batch.shape[1] in (1, 3) else batch.flatten(0, 1)[:, None]
+        batch = batch.flip(-2) if north_up else batch
+        grey = ((batch * display_scale).nan_to_num(0.0).clamp(-1, 1) + 1) * 127.5
+        if len(grey) == 1:
+            grid = grey[0]
+        else:
+            from torchvision.utils import make_grid  # takes two seconds and 170 MB
+            grid = make_grid(grey, nrow=int(np.ceil(np.sqrt(len(grey)))))
+        pixels = grid.round().byte().permute(1, 2, 0).numpy()
+        path = Path(folder) / f"{iteration}_{name}.{image_mode}"
+        with atomic_path(path) as temporary:
+            Image.fromarray(pixels[..., 0] if batch.shape[1] == 1 else pixels).save(temporary)
+        paths.append(path)
+    return paths
+
+
+def _product_rows(magnetogram: Any, header: fits.Header | None, euv: Any, channels: Sequence[Channel] | None, truth: Any,
+                  unit: str | None, room: int) -> list[list[Panel]]:
+    """The observer's own EUV images, the generated magnetogram, and the true one where known; one row if `room` panels hold them."""
+    images: list[Panel] = []
+    if euv is not None:
+        cube = np.asarray(euv, dtype=np.float32)
+        images = _input_rows(cube.reshape(-1, *cube.shape[-2:]), channels, MAGNETOGRAM_RANGE["gray"], "gray")[0]
+    unit = str((header or {}).get("BUNIT", "G")).strip() if unit is None else unit
+    fields = []
+    for image, title in ((magnetogram, "generated magnetogram"), (truth, "true magnetogram")):
+        if image is not None:
+            field = np.asarray(image, dtype=np.float32).squeeze()
+            finite = np.abs(field[np.isfinite(field)])
+            limit = MAGNETOGRAM_RANGE["gray"] if unit == "G" else float(np.percentile(finite, 99)) if finite.any() else 1.0
+            fields.append(Panel(field, title, "gray", (-limit, limit), unit=unit))
+    return [images, fields] if len(images) + len(fields) > room else [images + fields]
+
+
+def preview(path: str | os.PathLike, magnetogram: Any, header: fits.Header | None, *, euv: Any = None,
+            channels: Sequence[Channel] | None = None, truth: Any = None, unit: str | None = None) -> None:
+    """Draw the picture that lies beside a product: the EUV input, the generated magnetogram, and the true one where known.
+
+    Parameters
+    ----------
+    path : path
+        The picture to write.
+    magnetogram, truth : array (H, W) or (1, H, W)
+        Gauss, NaN off the disk; `truth` may be None.
+    header : fits.Header
+        The product's or the input's, for limb, grid and title.
+    euv : array (H, W) or (C, H, W), optional
+        The input in data units. Only the observer's own images are shown, not a reference from another day.
+    channels : sequence of Channel, optional
+        What each input channel is.
+    unit : str, optional
+        Of the magnetograms; by default the header's BUNIT, else G. In gauss they are shown at +-100 G, in any other unit
+        over nearly all their values.
+    """
+    rows = _product_rows(magnetogram, header, euv, channels, truth, unit, room=4)
+    _save(rows_of_panels(rows, View.of_header(header), place(header, channels), north_up=True, numbered=True), path)
+
+
+def story(path: str | os.PathLike, magnetogram: Any, header: fits.Header, *, euv: Any = None,
+          channels: Sequence[Channel] | None = None, truth: Any = None, unit: str | None = None,
+          spacecraft: Mapping[str, tuple[float, float]] | None = None) -> None:
+    """Draw the preview's images and, beside them, where the spacecraft stood around the Sun.
+
+    Parameters
+    ----------
+    path, magnetogram, header, euv, channels, truth, unit
+        As in `preview`; the header must give the observer's place.
+    spacecraft : mapping of str to (float, float), optional
+        Stonyhurst longitude (degrees) and distance (au) of other spacecraft, by name. STEREO spacecraft that are not named
+        are drawn hollow, where their mean orbits put them.
+
+    Raises
+    ------
+    UserError
+        The header does not say where the observer was, or when.
+    """
+    view = View.of_header(header)
+    if view is None or not header.get("DATE-OBS"):
+        raise UserError(f"{path}: the story needs HGLN_OBS, HGLT_OBS, DSUN_OBS, DATE-OBS and helioprojective axes in the header; "
+                        "draw a preview instead")
+    rows = _product_rows(magnetogram, header, euv, channels, truth, unit, room=3)
+    figure = rows_of_panels(rows, view, place(header, channels), north_up=True, numbered=True, blank=1)
+    axes = polar_axes(figure, len(rows[-1]))
+    _show_orbits(axes, view, spacecraft_name(header, channels), datetime.fromisoformat(str(header["DATE-OBS"])), spacecraft or {})
+    _save(figure, path)
+
+
+def _show_orbits(axes: PolarAxes, view: View, observer: str, time: datetime, known: Mapping[str, tuple[float, float]]) -> None:
+    """The Sun from solar north with the Earth below, the hemisphere that the observer saw, and the spacecraft around it."""
+    from pix2pixcc.synthetic_sun.camera import observer_at
+
+    earth = observer_at("SDO", time)
+    places = {"Earth": (0.0, earth.distance), **known, observer: (view.longitude, view.distance / AU_METRES)}
+    computed = {name: (there.longitude, there.distance) for name in ("STEREO-A", "STEREO-B") if name not in places
+                and not (name == "STEREO-B" and time.year > 2014) for there in [observer_at(name, time)]}
+    axes.set_theta_zero_location("S")
+    axes.bar(np.radians(view.longitude), 1.0, width=np.pi, color=GRID_COLOUR, alpha=0.18, linewidth=0)
+    axes.plot(0, 0, "o", color="#f5b800", markersize=14)
+    for name, (longitude, distance) in {**places, **computed}.items():
+        angle = np.radians(longitude)
+        colour = {"Earth": "#2e8b57", "STEREO-A": "#c8102e", "STEREO-B": "#1f5fbf"}.get(name, "black")
+        axes.plot(angle, distance, "o", color=colour, markersize=7, fillstyle="none" if name in computed else "full")
+        inwards = 45 < abs(longitude) < 135
+        aside = "center" if name == "Earth" else "left" if (longitude > 0) != inwards else "right"
+        above = abs(longitude) < 90 and name != "Earth"
+        axes.annotate(name, (angle, distance), (0, 6 if above else -6), textcoords="offset points", color=colour, fontsize=8,
+                      ha=aside, va="bottom" if above else "top")
+    axes.set(ylim=(0, 1.35), yticks=[0.5, 1.0], yticklabels=["0.5", "1 au"])
+    taken = np.array([longitude for longitude, _ in {**places, **computed}.values()])
+    axes.set_rlabel_position(max(np.arange(22.5, 360, 45), key=lambda angle: np.abs((angle - taken + 180) % 360 - 180).min()))
+    axes.set_thetagrids(range(0, 360, 45), [signed(longitude) for longitude in (0, 45, 90, 135, 180, -135, -90, -45)])
+    axes.tick_params(labelsize=7, pad=0)
+    axes.grid(linewidth=0.4, alpha=0.6)
+    axes.set_title(f"seen from solar north\nshaded: the half facing {observer or 'the observer'}", fontsize=9, linespacing=1.25, pad=8)
+    if computed:
+        axes.text(0.5, -0.17, "hollow: placed by its mean orbit", fontsize=7, ha="center", transform=axes.transAxes)

@@ -1,0 +1,109 @@
+"""A FITS file is believed only as far as it goes."""
+from __future__ import annotations
+
+import gzip
+import time
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from pix2pixcc.images.fits import find_image, read_fits_image
+from pix2pixcc.utils import UserError
+
+DATA = np.arange(64, dtype=np.int16).reshape(8, 8)
+
+
+def with_cards(data: bytes, **values) -> bytes:
+    """A FITS file's bytes with the first card of each keyword changed."""
+    for keyword, value in values.items():
+        start = data.index(keyword.ljust(8).encode() + b"=")
+        data = data[:start + 10] + str(value).rjust(20).encode() + data[start + 30:]
+    return data
+
+
+def compressed(path, kind="RICE_1"):
+    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(DATA, compression_type=kind)]).writeto(path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1"])
+def test_every_tile_compression_is_read(tmp_path, kind):
+    data, header = read_fits_image(compressed(tmp_path / "a.fits", kind))
+    assert np.array_equal(data, DATA)
+    assert header["NAXIS1"] == 8
+
+
+def test_the_first_hdu_with_two_axes_is_the_image(tmp_path):
+    table = fits.BinTableHDU.from_columns([fits.Column("energy", "E", array=np.arange(5.0))])
+    hdus = [fits.PrimaryHDU(), table, fits.ImageHDU(np.arange(9)), fits.ImageHDU(DATA), fits.ImageHDU(DATA * 2)]
+    fits.HDUList(hdus).writeto(tmp_path / "a.fits")
+    number, shape, _ = find_image(tmp_path / "a.fits")
+    assert (number, shape) == (3, (8, 8))
+    assert np.array_equal(read_fits_image(tmp_path / "a.fits")[0], DATA)
+
+
+def test_a_gzipped_file_is_known_by_its_first_bytes_whatever_its_name(tmp_path):
+    fits.PrimaryHDU(DATA).writeto(tmp_path / "a.fits.gz")
+    (tmp_path / "b.fits").write_bytes((tmp_path / "a.fits.gz").read_bytes())
+    assert np.array_equal(read_fits_image(tmp_path / "b.fits")[0], DATA)
+
+
+def test_the_shape_is_checked_before_the_pixels_are_read(tmp_path):
+    fits.PrimaryHDU(DATA).writeto(tmp_path / "a.fits")
+    with pytest.raises(ZeroDivisionError):
+        read_fits_image(tmp_path / "a.fits", lambda shape: 1 / (shape[0] - 8))
+
+
+@pytest.mark.parametrize("cards", [{"NAXIS": 10**18}, {"NAXIS": -1}, {"NAXIS1": -8}, {"NAXIS1": 10**9}, {"NAXIS1": 10**18},
+                                   {"BITPIX": "'wide'"}])
+def test_a_damaged_header_ends_in_an_error_at_once(tmp_path, cards):
+    fits.PrimaryHDU(DATA).writeto(tmp_path / "a.fits")
+    (tmp_path / "a.fits").write_bytes(with_cards((tmp_path / "a.fits").read_bytes(), **cards))
+    start = time.monotonic()
+    with pytest.raises((UserError, ValueError, TypeError)):
+        find_image(tmp_path / "a.fits")
+    assert time.monotonic() - start < 1
+
+
+@pytest.mark.parametrize("cards", [{"TFIELDS": 10**18}, {"ZNAXIS": 10**18}, {"ZNAXIS1": 9}, {"ZTILE1": 10**9}, {"ZTILE1": 0}, {"ZTILE2": 2},
+                                   {"PCOUNT": -1}, {"PCOUNT": 10**9}])
+def test_a_damaged_compressed_image_is_refused_before_it_is_opened(tmp_path, cards):
+    damaged = with_cards(compressed(tmp_path / "a.fits").read_bytes(), **cards)
+    (tmp_path / "a.fits").write_bytes(damaged)
+    start = time.monotonic()
+    with pytest.raises((UserError, ValueError)):
+        find_image(tmp_path / "a.fits")
+    assert time.monotonic() - start < 1
+
+
+def test_a_compressed_image_that_declares_more_than_compression_can_hold_is_refused(tmp_path):
+    damaged = with_cards(compressed(tmp_path / "a.fits").read_bytes(), ZNAXIS1=16000, ZNAXIS2=16000)
+    (tmp_path / "a.fits").write_bytes(damaged)
+    with pytest.raises(UserError, match="declares 512000000 bytes of pixels in a file of"):
+        find_image(tmp_path / "a.fits")
+
+
+def test_a_gzipped_header_that_declares_more_than_gzip_can_hold_is_refused(tmp_path):
+    fits.PrimaryHDU(DATA).writeto(tmp_path / "a.fits")
+    bomb = with_cards((tmp_path / "a.fits").read_bytes(), NAXIS1=16000, NAXIS2=16000)
+    (tmp_path / "a.fits.gz").write_bytes(gzip.compress(bomb))
+    with pytest.raises(UserError, match="declares 512000000 bytes of pixels"):
+        find_image(tmp_path / "a.fits.gz")
+
+
+def test_a_truncated_file_says_how_much_is_missing(tmp_path):
+    fits.PrimaryHDU(np.zeros((64, 64), np.float32)).writeto(tmp_path / "a.fits")
+    with open(tmp_path / "a.fits", "rb+") as file:
+        file.truncate(9000)
+    with pytest.raises(UserError, match="is truncated: a header declares 16384 bytes of data, the file has 9000"):
+        find_image(tmp_path / "a.fits")
+
+
+def test_files_without_an_image_are_named(tmp_path):
+    (tmp_path / "text.fits").write_text("no FITS at all")
+    with pytest.raises(UserError, match=r"text.fits is not a FITS file: it does not begin with SIMPLE"):
+        find_image(tmp_path / "text.fits")
+    fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(np.arange(4))]).writeto(tmp_path / "line.fits")
+    with pytest.raises(UserError, match=r"line.fits has no HDU with an image"):
+        find_image(tmp_path / "line.fits")

@@ -1,0 +1,154 @@
+"""The whole data set is read once before the first step; bad files are named, good ones remembered."""
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from pix2pixcc.images import verification
+from pix2pixcc.images.cubes import Channel, write_cube
+from pix2pixcc.images.files import read_image, write_image
+from pix2pixcc.images.verification import verify_dataset
+from pix2pixcc.utils import UserError
+
+FLAGS = {"input_ch": 2, "target_ch": 1, "n_workers": 0, "progress": False}
+
+
+@pytest.fixture
+def pairs(tmp_path) -> list[tuple[Path, Path]]:
+    made = []
+    for k in range(6):
+        made.append((tmp_path / "Input" / f"{k}.fits", tmp_path / "Target" / f"{k}.png"))
+        write_image(made[-1][0], np.full((2, 16, 16), k, np.float32))
+        write_image(made[-1][1], np.full((1, 16, 16), 10 * k))
+    return made
+
+
+@pytest.fixture
+def reads(monkeypatch) -> list[Path]:
+    """The files that are read from now on."""
+    done: list[Path] = []
+
+    def counted(path, channels, *, side):
+        done.append(path)
+        return read_image(path, channels, side=side)
+    monkeypatch.setattr(verification, "read_image", counted)
+    return done
+
+
+def test_the_summary_says_what_the_data_are(pairs):
+    inputs, targets = verify_dataset(pairs, **FLAGS)
+    assert (inputs.number, inputs.size, inputs.count, inputs.dtype, inputs.lowest, inputs.highest) == (6, 16, 2, "float32", 0, 5)
+    assert (targets.number, targets.count, targets.dtype, targets.highest, targets.channels) == (6, 1, "uint8", 50, None)
+
+
+def test_processes_find_what_one_finds(pairs):
+    assert verify_dataset(pairs, **FLAGS | {"n_workers": 2}) == verify_dataset(pairs, **FLAGS)
+
+
+def test_a_good_file_is_read_once_and_again_only_when_it_changes(pairs, reads, tmp_path):
+    memory = tmp_path / "files.json"
+    summary = verify_dataset(pairs, **FLAGS, remember=memory)
+    assert sorted(reads) == sorted(path for pair in pairs for path in pair)
+    assert verify_dataset(pairs, **FLAGS, remember=memory) == summary and len(reads) == 12
+    write_image(pairs[2][0], np.full((2, 16, 16), 77.0))
+    os.utime(pairs[3][1], ns=(1, 1))
+    assert verify_dataset(pairs, **FLAGS, remember=memory)[0].highest == 77
+    assert reads[12:] == [pairs[2][0], pairs[3][1]]
+
+
+def test_a_file_checked_for_other_channels_is_read_again(pairs, reads, tmp_path):
+    verify_dataset(pairs, **FLAGS, remember=tmp_path / "files.json")
+    with pytest.raises(UserError, match="6 of 12 files cannot be used"):
+        verify_dataset(pairs, **FLAGS | {"input_ch": 3}, remember=tmp_path / "files.json")
+    assert len(reads) == 18
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1, "files": {"a": 3}}', '{"format": 1, "files": {"a": {"size": 3}}}',
+                                     '{"format": 0, "files": {}}', '{"format": 1, "files": null}'])
+def test_a_damaged_memory_is_as_good_as_none(pairs, reads, tmp_path, content):
+    (tmp_path / "files.json").write_text(content)
+    verify_dataset(pairs, **FLAGS, remember=tmp_path / "files.json")
+    assert len(reads) == 12
+    assert len(json.loads((tmp_path / "files.json").read_text())["files"]) == 12
+
+
+def test_every_bad_file_is_named_with_its_reason_and_the_good_ones_are_remembered(pairs, reads, tmp_path):
+    pairs[0][0].write_text("no FITS")
+    with open(pairs[1][0], "rb+") as file:
+        file.truncate(3000)
+    write_image(pairs[2][0], np.full((2, 16, 16), np.nan))
+    pairs[3][1].unlink()
+    write_image(pairs[4][1], np.zeros((1, 8, 8)))
+    with pytest.raises(UserError) as error:
+        verify_dataset(pairs, **FLAGS, remember=tmp_path / "files.json")
+    lines = str(error.value).splitlines()
+    assert lines[0] == "5 of 12 files cannot be used:" and len(lines) == 6
+    for name, reason in (("0.fits", "not a FITS file"), ("1.fits", "truncated"), ("2.fits", "no finite pixel"), ("3.png", "No such file"),
+                         ("4.png", "has 8 pixels on a side, the first image has 16; all images must have one size")):
+        assert any(name in line and reason in line for line in lines)
+    reads.clear()
+    with pytest.raises(UserError, match="5 of 12"):
+        verify_dataset(pairs, **FLAGS, remember=tmp_path / "files.json")
+    assert len(reads) == 4      # the one of another size is good in itself
+
+
+def test_only_so_many_bad_files_are_listed(pairs):
+    for input, _ in pairs:
+        input.write_text("no FITS")
+    with pytest.raises(UserError) as error:
+        verify_dataset(pairs, **FLAGS, report=2)
+    assert len(str(error.value).splitlines()) == 4 and str(error.value).endswith("and 4 more")
+
+
+def test_the_size_asked_for_is_checked(pairs):
+    with pytest.raises(UserError, match=r"12 of 12.*\n.*0\.fits has 16 pixels on a side, --data_size is 32"):
+        verify_dataset([*pairs], **FLAGS, data_size=32)
+
+
+def test_no_pairs_are_refused():
+    with pytest.raises(UserError, match="holds no pairs; set --input_dir_train"):
+        verify_dataset([], **FLAGS)
+
+
+def test_cards_that_ask_for_different_scalings_are_refused_unless_flags_rule(tmp_path):
+    pairs = []
+    for k, limit in enumerate((1500.0, 1500.0, 1000.0)):
+        for side in ("Input", "Target"):
+            (tmp_path / side).mkdir(exist_ok=True)
+            write_cube(tmp_path / side / f"{k}.fits", np.zeros((1, 16, 16)), fits.Header(),
+                       [Channel.magnetogram("SDO/HMI magnetogram", f"2011-01-0{k + 1}", limit if side == "Target" else 1500.0)])
+        pairs.append((tmp_path / "Input" / f"{k}.fits", tmp_path / "Target" / f"{k}.fits"))
+    flags = FLAGS | {"input_ch": 1}
+    message = r"1 of 6.*\n.*Target/2\.fits asks for another scaling .* than 0\.fits; set --saturation_lower_limit_target"
+    with pytest.raises(UserError, match=message):
+        verify_dataset(pairs, **flags)
+    assert verify_dataset(pairs, **flags, check_cards=False)[1].channels[0].upper == 1500
+
+
+def test_an_interrupted_check_goes_on_where_it_was(pairs, tmp_path, monkeypatch):
+    done = []
+
+    def interrupted(path, channels, *, side):
+        if len(done) == 5:
+            raise KeyboardInterrupt
+        done.append(path)
+        return read_image(path, channels, side=side)
+    monkeypatch.setattr(verification, "read_image", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        verify_dataset(pairs, **FLAGS, remember=tmp_path / "files.json")
+    assert len(json.loads((tmp_path / "files.json").read_text())["files"]) == 5
+
+
+def killed(path, channels, *, side):
+    os._exit(1)
+
+
+def test_a_process_that_dies_is_no_traceback(pairs, monkeypatch):
+    monkeypatch.setattr(verification, "read_image", killed)
+    with pytest.raises(UserError, match=r"a process that checks files died .*fewer processes \(--n_workers\)"):
+        verify_dataset(pairs, **FLAGS | {"n_workers": 1})

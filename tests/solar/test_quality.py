@@ -1,0 +1,94 @@
+"""Which raw observations are refused, and in which words."""
+from __future__ import annotations
+
+from datetime import datetime
+
+import numpy as np
+import pytest
+from observation_files import AIA, EUVI_A, EUVI_B, magnetogram_header, real_header, rescaled
+
+from pix2pixcc.solar.headers import observer_disk_mask
+from pix2pixcc.solar.observations import Observation, read_observation
+from pix2pixcc.solar.quality import header_problem, quality_problem
+
+
+@pytest.mark.parametrize("path", [EUVI_A, EUVI_B, AIA], ids=lambda path: path.name)
+def test_real_observations_are_good(path):
+    assert quality_problem(read_observation(path)) is None
+    assert quality_problem(real_header(path)) is None
+
+
+def magnetogram(field: np.ndarray) -> Observation:
+    header = rescaled(magnetogram_header(), field.shape[0])
+    return Observation(field.astype(np.float32), header, None, "SDO/HMI magnetogram", datetime(2014, 3, 1))
+
+
+def test_a_magnetogram_with_nan_off_the_disk_is_good():
+    good = magnetogram(np.random.default_rng(0).normal(0, 10, (256, 256)))
+    good.data[~observer_disk_mask(good.header, (256, 256), 1.0)] = np.nan
+    assert quality_problem(good) is None
+
+
+@pytest.mark.parametrize(("make", "cards", "reason"), [
+    (AIA, {"QUALITY": 0x40000000}, "QUALITY = 0x40000000, not 0"), (AIA, {"QUALITY": -2147483648}, "QUALITY = 0x80000000, not 0"),
+    (AIA, {"IMG_TYPE": "DARK"}, "IMG_TYPE = DARK, not LIGHT"), (AIA, {"EXPTIME": 0.0}, "EXPTIME = 0.0, not above zero"),
+    (EUVI_A, {"NMISSING": 5}, "NMISSING = 5: more than 4 segments were lost"), (EUVI_A, {"LEDCOLOR": "BLUE"}, "LEDCOLOR = BLUE"),
+    (EUVI_B, {"EXPTIME": -1.0}, "EXPTIME = -1.0, not above zero"), (EUVI_A, {"NAXIS2": 32}, "a partial image of 128 x 32 pixels"),
+    (EUVI_A, {"CRVAL1": 900.0}, "the disk does not fit in the frame"), (EUVI_A, {"CDELT1": 80.0, "CDELT2": 80.0}, "CDELT1 is wrong"),
+    (AIA, {"DETECTOR": "XRT", "INSTRUME": "XRT", "TELESCOP": "HINODE"}, "no AIA, HMI or EUVI image")])
+def test_a_bad_header_is_refused_with_its_reason(make, cards, reason):
+    header = real_header(make)
+    for keyword, value in cards.items():
+        header[keyword] = value
+    assert reason in quality_problem(header)
+
+
+@pytest.mark.parametrize("keyword", ["EXPTIME", "CRPIX1", "CDELT2", "DSUN_OBS", "WAVELNTH", "DATE-OBS"])
+def test_a_missing_keyword_is_named(keyword):
+    header = real_header(EUVI_A)
+    del header[keyword]
+    if keyword == "DATE-OBS":
+        del header["DATE-AVG"]
+    assert f"keyword {keyword} is missing" in quality_problem(header)
+
+
+def test_a_bad_quality_of_a_magnetogram_counts_too():
+    header = magnetogram_header()
+    header["QUALITY"] = 0x100
+    assert header_problem(header) == "QUALITY = 0x00000100, not 0"
+
+
+def euvi(data: np.ndarray) -> Observation:
+    header = rescaled(real_header(EUVI_A), data.shape[0])
+    return Observation(data.astype(np.float32), header, None, "STEREO/EUVI-A 171", datetime(2011, 2, 15))
+
+
+def test_a_constant_image_is_refused():
+    assert quality_problem(euvi(np.full((128, 128), 900))) == "a constant image"
+    assert quality_problem(magnetogram(np.zeros((128, 128)))) == "a constant image"
+
+
+def test_a_dark_image_is_refused():
+    dark = euvi(np.random.default_rng(0).normal(720, 2, (128, 128)))
+    assert "the median on the disk is -0." in quality_problem(dark)
+
+
+def test_lost_blocks_count_on_the_disk_only():
+    data = read_observation(EUVI_A).data.copy()
+    data[:8, :8] = data[-8:, -8:] = 0
+    assert quality_problem(euvi(data)) is None
+    data[60:76, 60:76] = 0
+    assert quality_problem(euvi(data)) == "5.5% of the disk is missing, more than 1.0%"
+    assert quality_problem(euvi(data), max_missing=0.1) is None
+
+
+def test_a_whole_image_without_values_is_refused():
+    assert "100.0% of the disk is missing" in quality_problem(magnetogram(np.full((128, 128), np.nan)))
+    assert "100.0% of the disk is missing" in quality_problem(euvi(np.zeros((128, 128))))
+
+
+def test_large_images_are_judged_by_a_sample():
+    data = np.random.default_rng(0).normal(900, 20, (2048, 2048))
+    assert quality_problem(euvi(data)) is None
+    data[900:1200, 900:1200] = 0
+    assert "of the disk is missing" in quality_problem(euvi(data))

@@ -1,0 +1,78 @@
+"""The generator scored while it trains, and its fixed sample."""
+import numpy as np
+import pytest
+import torch
+from astropy.io import fits
+from PIL import Image
+from running import write_cubes
+
+from pix2pixcc.evaluation.metrics import score
+from pix2pixcc.images.files import list_images, read_image
+from pix2pixcc.parallel.ranks import Ranks
+from pix2pixcc.pipeline import pair_files
+from pix2pixcc.scaling import Scaling
+from pix2pixcc.solar.headers import disk_mask
+from pix2pixcc.training.validation import SCORES, Sample, validate
+
+INPUT = Scaling((1.0,), (200.0,), (True,))
+TARGET = Scaling((-1500.0,), (1500.0,), (False,))
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    inputs, targets = write_cubes(tmp_path / "data", count=3, size=64)
+    return pair_files(list_images(inputs, "fits"), list_images(targets, "fits", side="target"))
+
+
+def scored(pairs, generate, prefix="val"):
+    return validate(generate, pairs, input_scaling=INPUT, target_scaling=TARGET, ranks=Ranks(torch.device("cpu")), prefix=prefix)
+
+
+def test_scores_are_the_mean_of_the_metrics_over_the_set(pairs):
+    def generate(input):
+        return 0.2 * input
+
+    mask = disk_mask(64)
+    expected = []
+    for input, target in pairs:
+        image = 0.2 * INPUT.scale(torch.from_numpy(read_image(input, 1).data))
+        expected.append(score(TARGET.unscale(image).numpy()[0], read_image(target, 1).data[0], mask))
+    scores = scored(pairs, generate, "ema")
+    assert set(scores) == {f"ema_{name}" for name in SCORES}
+    for name in ("cc", "cc_binned", "rmse"):
+        assert scores[f"ema_{name}"] == pytest.approx(np.mean([image[SCORES[name]] for image in expected]), rel=1e-4)
+
+
+def test_the_truth_itself_scores_one(pairs):
+    truths = iter([TARGET.scale(torch.from_numpy(read_image(target, 1).data))[None] for _, target in pairs])
+    scores = scored(pairs, lambda input: next(truths))
+    assert scores["val_cc"] == pytest.approx(1, abs=1e-6) and scores["val_rmse"] == pytest.approx(0, abs=1e-3)
+
+
+def test_a_metric_that_no_image_defines_is_no_number(pairs):
+    for _, target in pairs:
+        with fits.open(target, mode="update") as hdus:
+            hdus[0].data[:] = np.sign(hdus[0].data)          # 1 G everywhere: no active region
+    scores = scored(pairs, lambda input: input)
+    assert np.isnan(scores["val_active_cc_binned"]) and np.isfinite(scores["val_quiet_cc_binned"])
+
+
+def test_ranks_share_the_set(pairs, monkeypatch):
+    """What two ranks would add up is what one rank finds."""
+    seen = []
+    monkeypatch.setattr(Ranks, "mean", lambda self, values: seen.append(values) or values)
+    for rank in (0, 1):
+        validate(lambda input: 0.2 * input, pairs, input_scaling=INPUT, target_scaling=TARGET, ranks=Ranks(torch.device("cpu"), rank, 2))
+    scored(pairs, lambda input: 0.2 * input)
+    assert torch.allclose(seen[0] + seen[1], seen[2], rtol=1e-5)
+
+
+def test_the_sample_is_drawn_as_it_is_scaled(pairs, tmp_path):
+    sample = Sample(pairs[0], input_scaling=INPUT, target_scaling=TARGET)
+    assert sample.input.shape == (1, 1, 64, 64)
+    sample.draw(tmp_path, 7, torch.full((1, 1, 64, 64), 0.5))
+    assert {path.name for path in tmp_path.glob("7_*")} == {"7_real.png", "7_fake.png", "7_sheet.png"}
+    assert np.asarray(Image.open(tmp_path / "7_fake.png")) == pytest.approx(round(1.5 * 127.5), abs=1)
+    real = np.asarray(Image.open(tmp_path / "7_real.png")).astype(float) / 127.5 - 1
+    target = TARGET.scale(torch.from_numpy(read_image(pairs[0][1], 1).data))[0].numpy()
+    assert real[::-1] == pytest.approx(np.clip(target, -1, 1), abs=1 / 127.5)      # north is up: the file's last row on top
