@@ -8,10 +8,43 @@ defined in `metrics.py`, the geometry of the disk in `disk.py`.
 """
 from __future__ import annotations
 
-from pix2pixcc.options import evaluate_parser
+import argparse
+
+from pix2pixcc.options import COUNT, POSITIVE, command_parser
+from pix2pixcc.utils import FORMATS
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = command_parser("pix2pixCC_Evaluate.py", description="Score generated against true magnetograms with the papers' metrics: "
+                                                                 "a CSV, a JSON summary, a table and a page of figures.")
+    add = parser.add_argument_group("files").add_argument
+    add("--generated", required=True, metavar="DIR", help="folder of generated magnetograms")
+    add("--real", required=True, metavar="DIR", help="folder of true magnetograms, paired by name or by the time in it")
+    add("--out", default=None, metavar="DIR", help="where the results go (default: the folder evaluation in --generated)")
+    for side in ("generated", "real"):
+        add(f"--data_format_{side}", choices=FORMATS, default=None, type=lambda text: text.lower().lstrip("."), metavar="FORMAT",
+            help="extension of the files (default: FITS if there are any, else what there is)")
+    add("--gauss_limits", type=float, nargs=2, default=None, metavar=("LOW", "HIGH"),
+        help="the files are not in gauss: 0..255 of 8-bit images, -1..1 of others, stand for LOW..HIGH gauss (default: gauss)")
+    add("--strict", action="store_true", help="leave with status 2 if any image had to be skipped")
+    add("--n_workers", type=COUNT, default=1, help="images scored at a time")
+    add("--no_figures", action="store_true", help="draw no page of figures")
+
+    add = parser.add_argument_group("what counts").add_argument
+    add("--disk_radius", type=POSITIVE, default=0.98,
+        help="pixels up to here count, in solar radii from the disk's centre; geometry from the header")
+    add("--binning", type=COUNT, default=8, help="pixels on a side of a bin")
+    add("--active_threshold", type=POSITIVE, default=50.0, help="active regions: where the smoothed true |B| is above this, gauss")
+    add("--active_smoothing", type=COUNT, default=8, help="pixels on a side over which |B| is smoothed for that")
+    add("--polarity_threshold", type=POSITIVE, default=30.0, help="polarities are compared where the true |B| is above this, gauss")
+    add("--ssim_range", type=POSITIVE, default=3000.0, help="the range of field strengths in SSIM, gauss")
+    add("--foreshortening", action="store_true", help="flux through the solar surface, 1 / cos(theta) larger than across the line of sight")
+    add("--display_range", type=POSITIVE, default=100.0, help="+- gauss at which the page of figures shows magnetograms")
+    return parser
+
 
 if __name__ == "__main__":
-    evaluate_parser().parse_args()          # --help and mistyped flags are answered before the rest is loaded
+    make_parser().parse_args()              # --help and mistyped flags are answered before the rest is loaded
 
 import csv
 import functools
@@ -28,12 +61,20 @@ from tqdm import tqdm
 
 from pix2pixcc.evaluation.figures import evaluation_page
 from pix2pixcc.evaluation.scores import Evaluation, Pool, evaluate_image, pool, summary_of
-from pix2pixcc.images.files import FITS_FORMATS, FORMATS, Image, format_of, list_images, read_image
-from pix2pixcc.pipeline import pair_files
+from pix2pixcc.images.files import Image, list_images, read_image
+from pix2pixcc.images.pairs import pair_files
 from pix2pixcc.solar.geometry import Disk, disk_of_header, is_helioprojective
-from pix2pixcc.utils import VERSION, UserError, atomic_path, run_command, stem_of, time_in_name, write_json
-
-__all__ = ["main"]
+from pix2pixcc.utils import (
+    FITS_FORMATS,
+    VERSION,
+    UserError,
+    atomic_path,
+    format_of,
+    run_command,
+    stem_of,
+    time_in_name,
+    write_json,
+)
 
 PAPER = "AISFM v3 on real data (Jeong et al. 2022), CC of 8 x 8 bins: 0.88 full disk, 0.91 active, 0.70 quiet"
 ASSUMED = "assumed registered"
@@ -217,7 +258,7 @@ def _row(name: str, generated: str, real: str, evaluation: Evaluation | None, re
 
 def main(argv: list[str] | None = None) -> int:
     """Score the pairs of two folders; 2 if nothing can be scored, or with `--strict` if anything was left out."""
-    opt = evaluate_parser().parse_args(argv)
+    opt = make_parser().parse_args(argv)
     if opt.foreshortening and opt.disk_radius >= 1:
         raise UserError(f"--foreshortening needs --disk_radius below 1, not {opt.disk_radius:g}: at the limb the surface is seen edge-on")
     pairs, lone_generated, lone_real = _pair(_images(opt.generated, opt.data_format_generated, "generated"),

@@ -9,12 +9,62 @@ lack a passband in `missing.csv`. Repeat a stopped command to go on; `--shard 3/
 """
 from __future__ import annotations
 
-from pix2pixcc.options import prepare_parser
+import argparse
+import os
+
+from pix2pixcc.options import COUNT, POSITIVE, Help, command_parser, share
+
+
+def make_parser() -> argparse.ArgumentParser:
+    parser = command_parser("pix2pixCC_Prepare.py", "Raw AIA, HMI and EUVI FITS, as downloaded, to model-ready cubes. What is already "
+                            "there, made of the same files under the same flags, is not made again: repeat a stopped command to go on.")
+    parser.usage = "%(prog)s {train,farside} [flags]"
+    parser.formatter_class = argparse.HelpFormatter
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,farside}", prog="pix2pixCC_Prepare.py")
+    train = commands.add_parser("train", help="pairs of AIA images and HMI magnetograms, to train and to test",
+                                description="Pair AIA images with HMI magnetograms: Train/Input, Train/Target, Test/Input, Test/Target.",
+                                usage="pix2pixCC_Prepare.py train [flags]", formatter_class=Help, allow_abbrev=False)
+    farside = commands.add_parser("farside", help="inputs from STEREO EUVI images, to generate farside magnetograms",
+                                  description="Group EUVI images by spacecraft and time: one input a time and spacecraft.",
+                                  usage="pix2pixCC_Prepare.py farside [flags]", formatter_class=Help, allow_abbrev=False)
+    add_flags(train, "AIA passbands in channel order, any number", ["304", "193", "171"], tolerance=10.0)
+    add_flags(farside, "EUVI passbands in channel order", ["304", "195", "171"], tolerance=20.0)
+    add = train.add_argument_group("test set").add_argument
+    add("--test_months", nargs="+", default=[], metavar="MONTH", help="months to test on: 9 10 (of every year), or 2014-09 (default: none)")
+    add("--test_dates", nargs="+", default=[], metavar="DATE", help="days to test on: 2011-03-05, or 2011-03-01:2011-03-31 (default: none)")
+    add("--test_gap", type=POSITIVE, default=1.0,
+        help="drop training pairs within this many days of a test time (13.6: no active region is shared), also by way of references")
+    add("--allow_overlap", action="store_true", help="keep them all")
+    return parser
+
+
+def add_flags(parser: argparse.ArgumentParser, channels: str, passbands: list[str], tolerance: float) -> None:
+    add = parser.add_argument_group("files").add_argument
+    add("--raw", nargs="+", required=True, metavar="DIR", help="folders of raw files, in any nesting")
+    add("--out", required=True, metavar="DIR", help="where to write, such as datasets/NAME")
+    add = parser.add_argument_group("what a cube holds").add_argument
+    add("--channels", nargs="+", default=passbands, metavar="PASSBAND", help=f"{channels} (default: {' '.join(passbands)})")
+    add("--frontside_reference", action="store_true",
+        help="add the AIA images and the magnetogram of when the same longitudes last faced Earth (27.2753 days before, in training)")
+    add("--size", type=COUNT, default=1024, help="pixels on a side")
+    add = parser.add_argument_group("pairing in time").add_argument
+    add("--tolerance", type=POSITIVE, default=tolerance, help="minutes that an image may lie off the others")
+    add("--reference_tolerance", type=POSITIVE, default=390.0,
+        help="minutes that a reference image may lie off the reference time; the nearest is taken")
+    add("--cadence", default=None, help="times to take: 12h, 30m, 1d, counted from 0 UT (default: all that are there)")
+    add = parser.add_argument_group("quality").add_argument
+    add("--max_missing", type=share, default=0.01, help="greatest share of missing pixels on the disk")
+    add("--strict", action="store_true", help="stop at the first bad file instead of skipping it")
+    add = parser.add_argument_group("work").add_argument
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    add("--n_workers", type=COUNT, default=min(8, cores), help="processes")
+    add("--shard", default=None, metavar="I/N", help="do only part I of N (1/N to N/N), for job arrays")
+    add("--dry_run", action="store_true", help="index the headers, say what would be written, and stop")
+
 
 if __name__ == "__main__":
-    prepare_parser().parse_args()           # --help and mistyped flags are answered before SunPy is loaded
+    make_parser().parse_args()              # --help and mistyped flags are answered before SunPy is loaded
 
-import argparse
 import re
 import signal
 import sys
@@ -27,12 +77,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from pix2pixcc.parallel.workers import in_parallel
 from pix2pixcc.preparation.cubes import Job, Settings, make_cubes
 from pix2pixcc.preparation.holdout import TestDays, check_earlier_training, split_pairs, times_in
-from pix2pixcc.preparation.index import Record, in_parallel, index_archive
+from pix2pixcc.preparation.index import Record, index_archive
 from pix2pixcc.preparation.pairing import (
-    MAGNETOGRAM,
-    SPACECRAFT,
     Missing,
     describe_missing,
     farside_channels,
@@ -52,6 +101,7 @@ from pix2pixcc.preparation.report import (
     remember_pixels,
     write_lists,
 )
+from pix2pixcc.solar.instruments import MAGNETOGRAM, STEREO_A, STEREO_B
 from pix2pixcc.utils import UserError, run_command
 
 INDEX_NAME = "headers.jsonl"
@@ -69,7 +119,7 @@ class Plan:
 
 
 def main(argv: list[str] | None = None) -> int | None:
-    opt = prepare_parser().parse_args(argv)
+    opt = make_parser().parse_args(argv)
     shard, passbands, cadence = parse_shard(opt.shard), checked_passbands(opt.channels, opt.command), parse_hours(opt.cadence)
     is_training = opt.command == "train"
     test_days = TestDays.parse(opt.test_months, opt.test_dates) if is_training else None
@@ -154,7 +204,7 @@ def checked_passbands(passbands: Sequence[str], command: str) -> list[str]:
 
 def farside_names(passbands: Sequence[str], reference: bool) -> set[str]:
     """The passbands that farside inputs are made of, as `cubes.Channel.name`."""
-    names = {f"{SPACECRAFT[observer]} {one}" for one in passbands for observer in ("STEREO-A", "STEREO-B")}
+    names = {f"{spacecraft.euv} {one}" for one in passbands for spacecraft in (STEREO_A, STEREO_B)}
     return names | ({*frontside_names(passbands), MAGNETOGRAM} if reference else set())
 
 

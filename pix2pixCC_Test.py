@@ -19,16 +19,18 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from pix2pixcc.generation.output import Output
 from pix2pixcc.generation.provenance import Finding, verify_product
-from pix2pixcc.generation.sources import Loaded, Output, Source, SourceDataset, Unreadable, find_sources
+from pix2pixcc.generation.sources import Loaded, Source, SourceDataset, Unreadable, find_sources
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.images.files import Image, list_images
 from pix2pixcc.networks import Generator
 from pix2pixcc.parallel.background import BackgroundWriter
-from pix2pixcc.parallel.loading import read_by_processes
 from pix2pixcc.parallel.ranks import Ranks, half_precision, join_ranks, relaunch_on, seed_everything
-from pix2pixcc.scaling import Scaling, resolve_scaling
-from pix2pixcc.training.checkpoints import RunFolder, load_weights
+from pix2pixcc.parallel.workers import read_by_processes
+from pix2pixcc.pipeline import Scaling, resolve_scaling
+from pix2pixcc.training.checkpoints import load_weights
+from pix2pixcc.training.folder import RunFolder
 from pix2pixcc.training.record import as_built, contradicted_scaling, scaling_flags
 from pix2pixcc.utils import UserError, file_sha256, run_command, stem_of
 from pix2pixcc.visuals.gallery import gallery

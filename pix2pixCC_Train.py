@@ -26,8 +26,9 @@ from pix2pixcc.parallel.loading import batches_on
 from pix2pixcc.parallel.ranks import Ranks, half_precision, join_ranks, parameter_count, relaunch_on, seed_everything
 from pix2pixcc.parallel.signals import StopSignals, exit_status
 from pix2pixcc.pipeline import Augmentation, ImageStream, PairDataset
-from pix2pixcc.training.checkpoints import RunFolder
-from pix2pixcc.training.record import TrainingData, describe, find_training_data, options_record, scaling_flags
+from pix2pixcc.training.data import TrainingData, find_training_data
+from pix2pixcc.training.folder import RunFolder
+from pix2pixcc.training.record import describe, options_record, scaling_flags
 from pix2pixcc.training.recorder import Recorder
 from pix2pixcc.training.resuming import Diverged, load_bare_weights, load_state, roll_back, starting_point, state_of
 from pix2pixcc.training.step import TERMS, AdversarialTraining, learning_rate

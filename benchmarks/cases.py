@@ -19,8 +19,7 @@ from measure import Clock, generator_flops, measured, peak_memory, step_flops, t
 from pix2pixcc.images.files import write_image
 from pix2pixcc.networks import Discriminator, Generator, channel_repeats, initialise_weights
 from pix2pixcc.parallel.loading import batches_on
-from pix2pixcc.pipeline import Augmentation, ImageStream, PairDataset
-from pix2pixcc.scaling import Scaling
+from pix2pixcc.pipeline import Augmentation, ImageStream, PairDataset, Scaling
 from pix2pixcc.training.step import AdversarialTraining
 
 __all__ = ["Size", "V3", "TINY", "CASES", "GPU_CASES"]

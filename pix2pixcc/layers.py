@@ -27,9 +27,6 @@ from torch.nn import functional
 
 from pix2pixcc.parallel.heap import return_freed_memory
 
-__all__ = ["Convolution", "TransposedConvolution", "BlockConvolution", "ReplicationPad", "ReflectionPad", "NormAct", "ACTIVATIONS", "SLOPE",
-           "sparing_memory", "spares_memory"]
-
 SLOPE = 0.2                         # of the leaky ReLU
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "mish": nn.Mish, "relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(SLOPE), "none": nn.Identity}

@@ -16,8 +16,6 @@ from torch.nn import functional
 
 from pix2pixcc.networks import halve
 
-__all__ = ["AdversarialLoss", "FeatureMatchingLoss", "CorrelationLoss", "Features", "correlation"]
-
 Features = list[list[Tensor]]          # [scale][block], each (N, C, H, W)
 
 

@@ -24,9 +24,6 @@ from pix2pixcc.layers import (
     sparing_memory,
 )
 
-__all__ = ["Generator", "PatchDiscriminator", "Discriminator", "channel_repeats", "discriminator_pair", "initialise_weights",
-           "halve", "PADDINGS", "NORMS"]
-
 PADDINGS = {"replication": ReplicationPad, "reflection": ReflectionPad, "zero": nn.ZeroPad2d}
 NORMS = {"InstanceNorm2d": nn.InstanceNorm2d, "BatchNorm2d": nn.BatchNorm2d}
 _STYLES = {"pix2pixCC": (5, "mish"), "pix2pixHD": (3, "relu")}      # kernel of the stride-2 convolutions, activation

@@ -8,12 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
-
-__all__ = ["train_parser", "test_parser", "prepare_parser", "evaluate_parser", "sun_parser", "command_parser", "parse", "checked",
-           "boolean",
-           "MODEL_FLAGS"]
 
 # Every command starts here, before torch: its threads shall soon go to sleep while they wait for each other. Those that spin for
 # long, which is the default, starve each other on a machine that is shared, and a step then takes ten times as long.
@@ -72,7 +67,7 @@ def boolean(text: str) -> bool:
     return words[text.lower()]
 
 
-def _at_least(lowest: float, kind: Callable = int, highest: float = 10**15) -> Callable[[str], float]:
+def at_least(lowest: float, kind: Callable = int, highest: float = 10**15) -> Callable[[str], float]:
     def number(text: str) -> float:
         value = kind(text)
         if not value >= lowest:
@@ -84,15 +79,15 @@ def _at_least(lowest: float, kind: Callable = int, highest: float = 10**15) -> C
     return number
 
 
-def _share(text: str) -> float:
+def share(text: str) -> float:
     value = float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
     return value
 
 
-COUNT, WHOLE, POSITIVE = _at_least(1), _at_least(0), _at_least(0, float)
-WIDTH, FEW, MANY = _at_least(1, highest=4096), _at_least(0, highest=16), _at_least(0, highest=1000)      # of what takes memory
+COUNT, WHOLE, POSITIVE = at_least(1), at_least(0), at_least(0, float)
+WIDTH, FEW, MANY = at_least(1, highest=4096), at_least(0, highest=16), at_least(0, highest=1000)      # of what takes memory
 
 
 def checked(parser: argparse.ArgumentParser, name: str, value: object) -> str:
@@ -140,7 +135,7 @@ def train_parser() -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("discriminator and losses")
     add = group.add_argument
-    add("--n_D", type=_at_least(1, highest=8), default=2, help="discriminator scales")
+    add("--n_D", type=at_least(1, highest=8), default=2, help="discriminator scales")
     add("--n_df", type=WIDTH, default=64, help="width of the discriminator's first layer")
     add("--ch_balance", type=POSITIVE, default=1.0, help="repeat the smaller side in the discriminator's input; 0: each side once")
     add("--GAN_type", choices=("LSGAN", "GAN"), default="LSGAN", help="adversarial loss: least squares, or cross entropy on logits")
@@ -156,7 +151,7 @@ def train_parser() -> argparse.ArgumentParser:
     add = group.add_argument
     add("--input_dir_train", default="./datasets/Train/Input", help="folder of input images")
     add("--target_dir_train", default="./datasets/Train/Target", help="folder of target images, paired by name")
-    add("--padding_size", type=_at_least(0, highest=16384), default=0, help="pad by this many pixels, then crop at random back to size")
+    add("--padding_size", type=at_least(0, highest=16384), default=0, help="pad by this many pixels, then crop at random back to size")
     add("--max_rotation_angle", type=POSITIVE, default=0.0, help="rotate each pair by one random angle within +- this, degrees")
     add("--no_shuffle", action="store_true", help="take the pairs in the order of their names")
 
@@ -169,7 +164,7 @@ def train_parser() -> argparse.ArgumentParser:
     add("--lr", type=POSITIVE, default=2e-4, help="learning rate of Adam (eps 1e-8)")
     add("--beta1", type=POSITIVE, default=0.5, help="Adam")
     add("--beta2", type=POSITIVE, default=0.999, help="Adam")
-    add("--ema", type=_share, nargs="?", const=0.999, default=None, metavar="DECAY",
+    add("--ema", type=share, nargs="?", const=0.999, default=None, metavar="DECAY",
         help="keep an exponential moving average of the generator, with this decay a step (0.999 if no value is given)")
 
     group = parser.add_argument_group("watching")
@@ -181,7 +176,7 @@ def train_parser() -> argparse.ArgumentParser:
     add("--val_during_train", action="store_true", help="score the generator on a validation set at every checkpoint")
     add("--input_dir_val", default=None, help="validation inputs (default: --val_fraction of the training pairs)")
     add("--target_dir_val", default=None, help="validation targets")
-    add("--val_fraction", type=_share, default=None, help="hold out this share of the training pairs, the latest in time")
+    add("--val_fraction", type=share, default=None, help="hold out this share of the training pairs, the latest in time")
 
     group = parser.add_argument_group("starting, stopping, resuming")
     add = group.add_argument
@@ -222,35 +217,6 @@ def test_parser() -> argparse.ArgumentParser:
     add("--compile", action="store_true", help="compile the generator with torch.compile")
     add("--verify", metavar="FILE", nargs="+", default=None,
         help="check products instead: CHECKSUM, the checkpoint's SHA-256 and the inputs named in HISTORY")
-    return parser
-
-
-def evaluate_parser() -> argparse.ArgumentParser:
-    parser = command_parser("pix2pixCC_Evaluate.py", description="Score generated against true magnetograms with the papers' metrics: "
-                                                                 "a CSV, a JSON summary, a table and a page of figures.")
-    add = parser.add_argument_group("files").add_argument
-    add("--generated", required=True, metavar="DIR", help="folder of generated magnetograms")
-    add("--real", required=True, metavar="DIR", help="folder of true magnetograms, paired by name or by the time in it")
-    add("--out", default=None, metavar="DIR", help="where the results go (default: the folder evaluation in --generated)")
-    for side in ("generated", "real"):
-        add(f"--data_format_{side}", choices=FORMATS, default=None, type=lambda text: text.lower().lstrip("."), metavar="FORMAT",
-            help="extension of the files (default: FITS if there are any, else what there is)")
-    add("--gauss_limits", type=float, nargs=2, default=None, metavar=("LOW", "HIGH"),
-        help="the files are not in gauss: 0..255 of 8-bit images, -1..1 of others, stand for LOW..HIGH gauss (default: gauss)")
-    add("--strict", action="store_true", help="leave with status 2 if any image had to be skipped")
-    add("--n_workers", type=COUNT, default=1, help="images scored at a time")
-    add("--no_figures", action="store_true", help="draw no page of figures")
-
-    add = parser.add_argument_group("what counts").add_argument
-    add("--disk_radius", type=POSITIVE, default=0.98,
-        help="pixels up to here count, in solar radii from the disk's centre; geometry from the header")
-    add("--binning", type=COUNT, default=8, help="pixels on a side of a bin")
-    add("--active_threshold", type=POSITIVE, default=50.0, help="active regions: where the smoothed true |B| is above this, gauss")
-    add("--active_smoothing", type=COUNT, default=8, help="pixels on a side over which |B| is smoothed for that")
-    add("--polarity_threshold", type=POSITIVE, default=30.0, help="polarities are compared where the true |B| is above this, gauss")
-    add("--ssim_range", type=POSITIVE, default=3000.0, help="the range of field strengths in SSIM, gauss")
-    add("--foreshortening", action="store_true", help="flux through the solar surface, 1 / cos(theta) larger than across the line of sight")
-    add("--display_range", type=POSITIVE, default=100.0, help="+- gauss at which the page of figures shows magnetograms")
     return parser
 
 
@@ -296,86 +262,3 @@ def _network_flags(parser: argparse.ArgumentParser) -> None:
     add("--trans_conv", type=boolean, default=True, help="False: bilinear upsampling and convolutions in the decoder")
     add("--norm_type", choices=("InstanceNorm2d", "BatchNorm2d"), default="InstanceNorm2d", help="normalisation")
     add("--padding_type", choices=("replication", "reflection", "zero"), default="replication", help="padding")
-
-
-def prepare_parser() -> argparse.ArgumentParser:
-    parser = command_parser("pix2pixCC_Prepare.py", "Raw AIA, HMI and EUVI FITS, as downloaded, to model-ready cubes. What is already "
-                            "there, made of the same files under the same flags, is not made again: repeat a stopped command to go on.")
-    parser.usage = "%(prog)s {train,farside} [flags]"
-    parser.formatter_class = argparse.HelpFormatter
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{train,farside}", prog="pix2pixCC_Prepare.py")
-    train = commands.add_parser("train", help="pairs of AIA images and HMI magnetograms, to train and to test",
-                                description="Pair AIA images with HMI magnetograms: Train/Input, Train/Target, Test/Input, Test/Target.",
-                                usage="pix2pixCC_Prepare.py train [flags]", formatter_class=Help, allow_abbrev=False)
-    farside = commands.add_parser("farside", help="inputs from STEREO EUVI images, to generate farside magnetograms",
-                                  description="Group EUVI images by spacecraft and time: one input a time and spacecraft.",
-                                  usage="pix2pixCC_Prepare.py farside [flags]", formatter_class=Help, allow_abbrev=False)
-    _prepare_flags(train, "AIA passbands in channel order, any number", ["304", "193", "171"], tolerance=10.0)
-    _prepare_flags(farside, "EUVI passbands in channel order", ["304", "195", "171"], tolerance=20.0)
-    add = train.add_argument_group("test set").add_argument
-    add("--test_months", nargs="+", default=[], metavar="MONTH", help="months to test on: 9 10 (of every year), or 2014-09 (default: none)")
-    add("--test_dates", nargs="+", default=[], metavar="DATE", help="days to test on: 2011-03-05, or 2011-03-01:2011-03-31 (default: none)")
-    add("--test_gap", type=POSITIVE, default=1.0,
-        help="drop training pairs within this many days of a test time (13.6: no active region is shared), also by way of references")
-    add("--allow_overlap", action="store_true", help="keep them all")
-    return parser
-
-
-def _prepare_flags(parser: argparse.ArgumentParser, channels: str, passbands: list[str], tolerance: float) -> None:
-    add = parser.add_argument_group("files").add_argument
-    add("--raw", nargs="+", required=True, metavar="DIR", help="folders of raw files, in any nesting")
-    add("--out", required=True, metavar="DIR", help="where to write, such as datasets/NAME")
-    add = parser.add_argument_group("what a cube holds").add_argument
-    add("--channels", nargs="+", default=passbands, metavar="PASSBAND", help=f"{channels} (default: {' '.join(passbands)})")
-    add("--frontside_reference", action="store_true",
-        help="add the AIA images and the magnetogram of when the same longitudes last faced Earth (27.2753 days before, in training)")
-    add("--size", type=COUNT, default=1024, help="pixels on a side")
-    add = parser.add_argument_group("pairing in time").add_argument
-    add("--tolerance", type=POSITIVE, default=tolerance, help="minutes that an image may lie off the others")
-    add("--reference_tolerance", type=POSITIVE, default=390.0,
-        help="minutes that a reference image may lie off the reference time; the nearest is taken")
-    add("--cadence", default=None, help="times to take: 12h, 30m, 1d, counted from 0 UT (default: all that are there)")
-    add = parser.add_argument_group("quality").add_argument
-    add("--max_missing", type=_share, default=0.01, help="greatest share of missing pixels on the disk")
-    add("--strict", action="store_true", help="stop at the first bad file instead of skipping it")
-    add = parser.add_argument_group("work").add_argument
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    add("--n_workers", type=COUNT, default=min(8, cores), help="processes")
-    add("--shard", default=None, metavar="I/N", help="do only part I of N (1/N to N/N), for job arrays")
-    add("--dry_run", action="store_true", help="index the headers, say what would be written, and stop")
-
-
-def sun_parser() -> argparse.ArgumentParser:
-    parser = command_parser("pix2pixCC_Simulate.py",
-                            "Write a data set of synthetic Suns, whose farside is known: model-ready pairs to train and to test on, or "
-                            "the raw files of one Sun as AIA, HMI and EUVI would have taken them (--raw).")
-    add = parser.add_argument_group("data set").add_argument
-    add("--out", required=True, metavar="DIR", help="where to write, such as datasets/demo")
-    add("--size", type=_at_least(16), default=128, help="pixels on a side")
-    add("--passbands", nargs="+", choices=("304", "171", "193", "195", "211", "284", "335", "131", "94"), default=["171"],
-        metavar="PASSBAND",
-        help="EUV passbands in channel order: 304 171 193 211 335 131 94; EUVI takes 195 for 193")
-    add("--frontside_reference", action="store_true",
-        help="add what SDO saw of the same longitudes when they last faced Earth: EUV images and magnetogram")
-    add("--seed", type=WHOLE, default=0, help="other seeds give other Suns")
-    add("--n_workers", type=COUNT, default=None, help="processes (default: one a core)")
-    add = parser.add_argument_group("pairs").add_argument
-    add("--pairs", type=COUNT, default=150, help="training pairs, each of another Sun: Train/Input, Train/Target")
-    add("--test_suns", type=WHOLE, default=30, help="farside views of unseen Suns, with the truth: Test/Input, Test/Target")
-    add("--both_cycles", action="store_true",
-        help="every second two Suns are of the next cycle, with every polarity turned round, which no EUV image shows")
-    add = parser.add_argument_group("raw files").add_argument
-    add("--raw", action="store_true", help="write AIA level 1, HMI 720 s and EUVI level 0 files of one Sun")
-    add("--spacecraft", nargs="+", choices=("SDO", "STEREO-A", "STEREO-B"), default=["SDO", "STEREO-A", "STEREO-B"], metavar="NAME",
-        help="SDO (AIA and HMI), STEREO-A, STEREO-B (EUVI)")
-    add("--start", type=_date, default=_date("2011-03-01"), help="first time, UTC: 2011-03-01, or 2011-03-01T12:00")
-    add("--days", type=POSITIVE, default=1.0, help="how long to observe")
-    add("--cadence", type=_at_least(0.1, float), default=12.0, help="hours from one observation to the next")
-    return parser
-
-
-def _date(text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text).replace(tzinfo=None)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no date such as 2011-03-01 or 2011-03-01T12:00") from error

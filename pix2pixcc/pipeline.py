@@ -4,9 +4,9 @@ Reading and writing one file is in `images.py`; what the cards of a cube mean is
 """
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,73 +16,133 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import Dataset, Sampler
 
-from pix2pixcc.images.files import FORMATS, Image, list_images, read_image, write_image
-from pix2pixcc.images.verification import Summary, verify_dataset
-from pix2pixcc.scaling import Scaling, resolve_scaling
-from pix2pixcc.utils import UserError, stem_of, time_in_name
+from pix2pixcc.images.files import Image, read_image
+from pix2pixcc.utils import UserError
 
-__all__ = ["FORMATS", "Image", "list_images", "read_image", "write_image", "Scaling", "resolve_scaling", "pair_files", "Augmentation",
-           "Summary", "verify_dataset", "PairDataset", "ImageStream", "pad_to_multiple"]
-
-_INSTRUMENT = re.compile(r"(?<![a-z0-9])(?:sdo|stereo|secchi|soho|aia|hmi|mdi|euvi|aisfm|input|target|real|magnetogram|"
-                         r"(?<=stereo[-_. ])[ab]|(?<=euvi[-_. ])[ab])(?![a-z0-9])", re.IGNORECASE)
+FAR, FAR_SHARE = 3.0, 0.01      # values are far outside -1..1 if more than this share of finite pixels is beyond +-3
 
 
-def _bare_name(path: Path) -> str:
-    """The stem without instruments and separators: `AIA_0001` and `hmi.0001` are both `0001`."""
-    return re.sub(r"[-_. ]+", "_", _INSTRUMENT.sub("", stem_of(path))).strip("_").lower()
+@dataclass(frozen=True)
+class Scaling:
+    """The scaling of each channel: `lower` becomes -1 and `upper` 1, linearly or in their logarithms.
+
+    Attributes
+    ----------
+    lower, upper : limits in data units, one a channel
+    log : whether the logarithm is taken, one a channel
+    clip : whether values beyond the limits are set to them
+    """
+
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
+    log: tuple[bool, ...]
+    clip: bool = False
+
+    def scale(self, image: Tensor, *, in_place: bool = False) -> Tensor:
+        """Scale float32 (..., C, H, W) from data units to -1..1; what cannot be scaled becomes background.
+
+        With a logarithm, pixels that are NaN, infinite, zero or negative take the lower limit. Without, NaN and infinite
+        pixels become 0 in data units if that lies within the limits, else the lower limit.
+        """
+        image = image if in_place else image.clone()
+        for channel, lower, upper, log in zip(image.unbind(-3), self.lower, self.upper, self.log, strict=True):
+            centre, half = _centre_and_half(lower, upper, log)
+            if log:
+                functional.threshold(channel, 0.0, lower, inplace=True).log_()
+                background = -1.0
+            else:
+                background = (0.0 - centre) / half if lower <= 0 <= upper else -1.0
+            channel.sub_(centre).div_(half)
+            torch.nan_to_num_(channel, nan=background, posinf=background, neginf=background)
+            if self.clip:
+                channel.clamp_(-1.0, 1.0)
+        return image
+
+    def unscale(self, image: Tensor, *, in_place: bool = False) -> Tensor:
+        """Undo `scale`: float32 (..., C, H, W) from -1..1 to data units."""
+        image = image if in_place else image.clone()
+        for channel, lower, upper, log in zip(image.unbind(-3), self.lower, self.upper, self.log, strict=True):
+            centre, half = _centre_and_half(lower, upper, log)
+            channel.mul_(half).add_(centre)
+            if log:
+                channel.exp_()
+        return image
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON and checkpoints."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Scaling:
+        """From `to_dict`; `KeyError`, `ValueError` or `TypeError` for anything else."""
+        scaling = cls(tuple(map(float, content["lower"])), tuple(map(float, content["upper"])), tuple(map(bool, content["log"])),
+                      bool(content["clip"]))
+        for lower, upper, log in zip(scaling.lower, scaling.upper, scaling.log, strict=True):
+            if not -math.inf < lower < upper < math.inf or (log and lower <= 0):
+                raise ValueError(f"limits {lower} and {upper}")
+        return scaling
 
 
-def _time(path: Path) -> str:
-    return str(time_in_name(stem_of(path)) or "")
+def _centre_and_half(lower: float, upper: float, log: bool) -> tuple[float, float]:
+    """Centre and half width of the limits, of their natural logarithms with `log` (the base cancels)."""
+    if log:
+        lower, upper = math.log(lower), math.log(upper)
+    return (lower + upper) / 2, (upper - lower) / 2
 
 
-def pair_files(inputs: Sequence[Path], targets: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Match every input with its target: by the name, else by the name without instruments, else by the time in the name.
+def resolve_scaling(image: Image, *, lower: Sequence[float] | None = None, upper: Sequence[float] | None = None,
+                    log: Sequence[bool] | None = None, clip: bool | None = None, side: str = "input") -> Scaling:
+    """The scaling of a data set: from flags, else from the cards of `image`, else 0..255 for 8 bits, else -1..1.
 
-    Returns
-    -------
-    list of (input, target), in the order of the inputs
+    Parameters
+    ----------
+    image : one of the data set
+    lower, upper, log : one value, or one a channel; None where the flag was not given
+    clip : None is False
+    side : 'input' or 'target', to name the flags in messages
 
     Raises
     ------
     UserError
-        Files without a partner, or several for one; the message lists up to ten names of each.
+        Limits that cannot be, a number of values that fits neither one nor all channels, or values far outside -1..1:
+        more than 1% of the finite pixels of a channel beyond +-3.
     """
-    _refuse_namesakes(inputs, "input")
-    _refuse_namesakes(targets, "target")
-    partner: dict[Path, Path] = {}
-    lone_inputs, lone_targets = list(inputs), list(targets)
-    for name_of in (stem_of, _bare_name, _time):
-        of_input, of_target = _by_name(lone_inputs, name_of), _by_name(lone_targets, name_of)
-        partner |= {path: of_target[name] for name, path in of_input.items() if name in of_target}
-        taken = set(partner.values())
-        lone_inputs = [path for path in lone_inputs if path not in partner]
-        lone_targets = [path for path in lone_targets if path not in taken]
-    if lone_inputs or lone_targets:
-        raise UserError(_listed(lone_inputs, "input files without a target of their own")
-                        + _listed(lone_targets, "target files without an input of their own")
-                        + "Pairs are matched by file name, or by the time in it: rename, add or move files away")
-    return [(path, partner[path]) for path in inputs]
+    count = len(image.data)
+    cards = image.channels
+    default = (0.0, 255.0) if image.is_8bit else (-1.0, 1.0)
+    lowers = _one_a_channel(lower, [card.lower for card in cards] if cards else [default[0]] * count, f"--saturation_lower_limit_{side}")
+    uppers = _one_a_channel(upper, [card.upper for card in cards] if cards else [default[1]] * count, f"--saturation_upper_limit_{side}")
+    logs = _one_a_channel(log, [card.scale == "log10" for card in cards] if cards else [False] * count, f"--logscale_{side}")
+    for k, (low, high, logarithm) in enumerate(zip(lowers, uppers, logs, strict=True), 1):
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise UserError(f"channel {k}: the lower limit {low:g} must be below the upper limit {high:g}; "
+                            f"set --saturation_lower_limit_{side} and --saturation_upper_limit_{side}")
+        if logarithm and low <= 0:
+            raise UserError(f"channel {k}: a log scale needs a lower limit above 0, not {low:g}; "
+                            f"set --saturation_lower_limit_{side}, or --logscale_{side} False")
+    scaling = Scaling(tuple(map(float, lowers)), tuple(map(float, uppers)), tuple(map(bool, logs)), bool(clip))
+    if not clip or (cards is None and (lower is None or upper is None)):
+        _refuse_far_values(image, scaling, side)
+    return scaling
 
 
-def _by_name(paths: Sequence[Path], name_of: Callable[[Path], str]) -> dict[str, Path]:
-    """The paths whose name is not empty and no other's."""
-    names = [name_of(path) for path in paths]
-    count = Counter(names)
-    return {name: path for name, path in zip(names, paths, strict=True) if name and count[name] == 1}
+def _one_a_channel(given: Sequence | None, otherwise: list, flag: str) -> list:
+    if given is None:
+        return otherwise
+    if len(given) not in (1, len(otherwise)):
+        raise UserError(f"{flag} takes one value, or one a channel ({len(otherwise)}), not {len(given)}")
+    return list(given) * (len(otherwise) if len(given) == 1 else 1)
 
 
-def _refuse_namesakes(paths: Sequence[Path], side: str) -> None:
-    count = Counter(map(stem_of, paths))
-    namesakes = [path for path in paths if count[stem_of(path)] > 1]
-    if namesakes:
-        raise UserError(_listed(namesakes, f"{side} files share their name with another") + "Keep one of each name")
-
-
-def _listed(paths: Sequence[Path], what: str) -> str:
-    names = ", ".join(path.name for path in paths[:10]) + (", ..." if len(paths) > 10 else "")
-    return f"{len(paths)} {what} ({names}). " if paths else ""
+def _refuse_far_values(image: Image, scaling: Scaling, side: str) -> None:
+    unclipped = Scaling(scaling.lower, scaling.upper, scaling.log)
+    data = torch.from_numpy(image.data)
+    for k, (channel, values) in enumerate(zip(unclipped.scale(data), data, strict=True), 1):
+        finite = values.isfinite()
+        if (channel[finite].abs() > FAR).float().mean() > FAR_SHARE:
+            raise UserError(f"{image.path}: channel {k} runs from {values[finite].min():g} to {values[finite].max():g}, far outside its "
+                            f"limits {scaling.lower[k - 1]:g} .. {scaling.upper[k - 1]:g}; set --saturation_lower_limit_{side}, "
+                            f"--saturation_upper_limit_{side} and --logscale_{side} to what the data are")
 
 
 class Augmentation:

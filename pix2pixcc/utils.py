@@ -17,9 +17,6 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-__all__ = ["VERSION", "UserError", "run_command", "atomic_path", "write_json", "read_json", "file_sha256",
-           "time_in_name", "stem_of", "natural_key"]
-
 VERSION = "1.0.0"
 
 
@@ -132,3 +129,14 @@ def natural_key(path: str | os.PathLike) -> list:
     """Sort key that puts `image_10` after `image_9`."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part)
             for part in re.split(r"(\d+)", str(path)) if part]
+
+FITS_FORMATS = ("fits", "fts", "fit")
+FORMATS = ("tif", "tiff", "png", "jpg", "jpeg", "npy", *FITS_FORMATS)
+
+
+def format_of(path: str | os.PathLike) -> str:
+    """The format that a name's extension tells (`a.FITS.gz` and `a.fits.fz` are `fits`), or '' if it is none of the nine."""
+    name = Path(path).name.lower()
+    bare = name.removesuffix(".gz").removesuffix(".fz")
+    extension = Path(bare).suffix.removeprefix(".")
+    return extension if extension in FORMATS and (bare == name or extension in FITS_FORMATS) else ""

@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+import pix2pixCC_Evaluate
+import pix2pixCC_Prepare
+import pix2pixCC_Simulate
 from pix2pixcc import options
 from pix2pixcc.options import parse, train_parser
 
@@ -66,8 +69,8 @@ def test_a_wrong_flag_is_one_message_and_status_2(argv, message, capsys):
     assert stop.value.code == 2 and message in error and len(error.splitlines()) == 2
 
 
-@pytest.mark.parametrize("make_parser", [train_parser, options.test_parser, options.prepare_parser, options.evaluate_parser,
-                                         options.sun_parser])
+@pytest.mark.parametrize("make_parser", [train_parser, options.test_parser, pix2pixCC_Prepare.make_parser, pix2pixCC_Evaluate.make_parser,
+                                         pix2pixCC_Simulate.make_parser])
 def test_every_flag_has_help_in_a_named_group(make_parser):
     parser = make_parser()
     for group in parser._action_groups[:2]:

@@ -11,9 +11,9 @@ from torch._utils import ExceptionWrapper
 from torch.utils.data import DataLoader
 
 from pix2pixcc.images.files import write_image
-from pix2pixcc.parallel.loading import error_of_worker
-from pix2pixcc.pipeline import Augmentation, ImageStream, PairDataset, pad_to_multiple, pair_files, rotate, shift
-from pix2pixcc.scaling import Scaling
+from pix2pixcc.images.pairs import pair_files
+from pix2pixcc.parallel.workers import error_of_worker
+from pix2pixcc.pipeline import Augmentation, ImageStream, PairDataset, Scaling, pad_to_multiple, rotate, shift
 from pix2pixcc.utils import UserError
 
 PLAIN = Scaling((-1.0,), (1.0,), (False,))

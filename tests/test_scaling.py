@@ -11,7 +11,7 @@ import torch
 
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.images.files import Image
-from pix2pixcc.scaling import Scaling, resolve_scaling
+from pix2pixcc.pipeline import Scaling, resolve_scaling
 from pix2pixcc.utils import UserError
 
 EUV = Scaling((1.0,), (200.0,), (True,))

@@ -15,8 +15,6 @@ from pix2pixcc.evaluation.scores import DISTANCE_EDGES, FIELD_EDGES, Pool
 from pix2pixcc.solar.geometry import Disk
 from pix2pixcc.utils import atomic_path
 
-__all__ = ["evaluation_page"]
-
 TRUE, GENERATED, ACCENT = "0.35", "#b5331e", "#1f5f8b"
 _TICKS = (-1000, -100, 0, 100, 1000)
 

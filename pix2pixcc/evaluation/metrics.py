@@ -25,10 +25,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft, ndimage
 
-__all__ = ["ACTIVE_SMOOTHING", "ACTIVE_THRESHOLD", "BINNING", "POLARITY_THRESHOLD", "SSIM_RANGE", "REGIONS", "Moments", "pearson",
-           "concordance", "rmse", "r_squared", "ppe10", "binned", "active_region", "polarity_agreement", "ssim", "flux", "score",
-           "regional_scores", "FREQUENCY_EDGES", "power_spectra"]
-
 BINNING = 8                     # pixels, as in Jeong et al. (2022)
 ACTIVE_THRESHOLD = 50.0         # gauss
 ACTIVE_SMOOTHING = 8            # pixels

@@ -11,8 +11,6 @@ from pix2pixcc.evaluation import metrics
 from pix2pixcc.evaluation.metrics import FREQUENCY_EDGES, Moments
 from pix2pixcc.solar.geometry import Disk
 
-__all__ = ["FIELD_EDGES", "DISTANCE_EDGES", "Evaluation", "Pool", "evaluate_image", "pool", "summary_of"]
-
 # Bins of field strength that are 4 G wide at zero and widen beyond 30 G, so that quiet Sun and sunspots share one histogram.
 FIELD_EDGES = 30 * np.sinh(np.linspace(-np.arcsinh(100), np.arcsinh(100), 81))
 DISTANCE_EDGES = np.linspace(0, 1, 26)        # solar radii

@@ -13,11 +13,11 @@ import numpy as np
 from astropy.io import fits
 
 from pix2pixcc.images.cubes import Channel
-from pix2pixcc.solar.headers import LIMB, observer_disk_mask, set_times, sky_of_header
+from pix2pixcc.solar.geometry import LIMB, observer_disk_mask
+from pix2pixcc.solar.headers import set_times, sky_of_header
+from pix2pixcc.solar.instruments import spacecraft_of
 from pix2pixcc.solar.observations import mean_time, parse_utc
 from pix2pixcc.utils import VERSION, atomic_path
-
-__all__ = ["input_name", "inputs_of", "product_header", "write_product"]
 
 SAME_GROUP = timedelta(hours=12)      # a frontside reference is days older than the images of now
 
@@ -46,12 +46,9 @@ def _observed_time(channels: Sequence[Channel]) -> datetime | None:
 
 
 def _spacecraft(channels: Sequence[Channel], cube_header: fits.Header) -> str:
-    name = channels[0].name if channels else ""
-    if name.startswith("STEREO/EUVI-"):
-        return f"STEREO_{name[12]}"
-    if name.startswith("SDO/"):
-        return "SDO"
-    return str(cube_header.get("OBSRVTRY", "")).strip()
+    """The card OBSRVTRY: whose image the first channel is, else what the input's own header says."""
+    spacecraft = spacecraft_of(channels[0].name) if channels else None
+    return spacecraft.keyword if spacecraft else str(cube_header.get("OBSRVTRY", "")).strip()
 
 
 def product_header(cube_header: fits.Header, channels: Sequence[Channel] | None, *, bunit: str = "G", model: str = "pix2pixCC",

@@ -13,8 +13,6 @@ from pix2pixcc.generation.products import inputs_of
 from pix2pixcc.images.fits import find_image
 from pix2pixcc.utils import UserError, file_sha256
 
-__all__ = ["Finding", "verify_product"]
-
 
 @dataclass(frozen=True)
 class Finding:

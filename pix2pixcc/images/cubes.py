@@ -21,8 +21,6 @@ from astropy.io import fits
 
 from pix2pixcc.utils import atomic_path
 
-__all__ = ["Channel", "EUV_LIMITS", "MAGNETOGRAM_LIMIT", "set_channel_cards", "read_channel_cards", "write_cube"]
-
 EUV_LIMITS = (1.0, 200.0)          # of an image whose disk median is 100 (Jeong et al. 2020)
 MAGNETOGRAM_LIMIT = 1500.0         # gauss (Jeong et al. 2022)
 

@@ -22,12 +22,8 @@ from PIL import Image as PillowImage
 
 from pix2pixcc.images.cubes import Channel, read_channel_cards
 from pix2pixcc.images.fits import read_fits_image, refuse_bomb
-from pix2pixcc.utils import UserError, atomic_path, natural_key
+from pix2pixcc.utils import FITS_FORMATS, FORMATS, UserError, atomic_path, format_of, natural_key
 
-__all__ = ["FORMATS", "FITS_FORMATS", "MAX_SIDE", "Image", "format_of", "list_images", "read_image", "write_image"]
-
-FITS_FORMATS = ("fits", "fts", "fit")
-FORMATS = ("tif", "tiff", "png", "jpg", "jpeg", "npy", *FITS_FORMATS)
 logging.getLogger("tifffile").addHandler(logging.NullHandler())      # what it says of a damaged file is in our error
 
 MAX_SIDE = 16384          # pixels: four times an AIA or HMI image
@@ -53,14 +49,6 @@ class Image:
     is_8bit: bool
     path: Path = Path()
     dtype: str = "float32"
-
-
-def format_of(path: str | os.PathLike) -> str:
-    """The format that a name's extension tells (`a.FITS.gz` and `a.fits.fz` are `fits`), or '' if it is none of the nine."""
-    name = Path(path).name.lower()
-    bare = name.removesuffix(".gz").removesuffix(".fz")
-    extension = Path(bare).suffix.removeprefix(".")
-    return extension if extension in FORMATS and (bare == name or extension in FITS_FORMATS) else ""
 
 
 def list_images(folder: str | os.PathLike, data_format: str, *, side: str = "input") -> list[Path]:

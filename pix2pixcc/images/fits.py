@@ -18,8 +18,6 @@ from astropy.io import fits
 
 from pix2pixcc.utils import UserError
 
-__all__ = ["MAX_EXPANSION", "find_image", "read_fits_image", "refuse_bomb"]
-
 MAX_EXPANSION = 1100      # deflate reaches 1032 at most; a smaller file that declares more holds no image
 _MAX_COUNT = 999          # of axes and of table fields: FITS standard 4.0, sections 4.4.1.1 and 7.3.1
 

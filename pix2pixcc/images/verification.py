@@ -14,10 +14,8 @@ from tqdm import tqdm
 
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.images.files import Image, read_image
-from pix2pixcc.parallel.loading import read_by_processes
+from pix2pixcc.parallel.workers import read_by_processes
 from pix2pixcc.utils import UserError, write_json
-
-__all__ = ["Summary", "verify_dataset"]
 
 _FORMAT = 1       # of the file that remembers; another number there and all is read anew
 

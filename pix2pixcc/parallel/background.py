@@ -8,8 +8,6 @@ from types import TracebackType
 
 import torch
 
-__all__ = ["BackgroundWriter"]
-
 MOST_WAITING = 3      # jobs; each may hold a copy of all weights
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 
-__all__ = ["keep_freed_memory", "return_freed_memory"]
-
 _SETTINGS = {-8: 1, -4: 0, -1: -1}     # mallopt: M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD
 _MUCH = 2 ** 28                        # bytes
 

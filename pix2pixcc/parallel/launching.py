@@ -15,8 +15,6 @@ from collections.abc import Iterator, Sequence
 from pix2pixcc.parallel.signals import TO_BE_CONTINUED
 from pix2pixcc.utils import UserError
 
-__all__ = ["launch"]
-
 GRACE = 20.0                                               # seconds in which the others may end once a process has failed
 STOPPED = {TO_BE_CONTINUED, 128 + signal.SIGINT}           # statuses of a process that was asked to stop, and did
 

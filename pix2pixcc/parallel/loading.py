@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,13 +20,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from pix2pixcc.parallel.signals import without_signals
-from pix2pixcc.utils import UserError
-
-__all__ = ["batches_on", "read_by_processes"]
+from pix2pixcc.parallel.workers import read_by_processes
 
 T = TypeVar("T")
 U = TypeVar("U")
-DYING = 5      # seconds that a process may take to be dead after its connections are
 START = "fork" if sys.platform == "linux" else "spawn"      # of loader processes; a fork keeps open memory and blocked signals
 
 
@@ -167,30 +163,6 @@ class _Placing(Dataset):
 
 def _as_it_is(batch: T) -> T:
     return batch
-
-
-def read_by_processes(items: Iterable[T]) -> Iterator[T]:
-    """What a `DataLoader` yields, with its errors as they were meant.
-
-    Raises
-    ------
-    UserError
-        A file cannot be read; said as the process that read it has put it.
-    RuntimeError
-        A loader process was killed, in PyTorch's words, which `devices.join_ranks` explains.
-    """
-    try:
-        yield from items
-    except UserError as error:
-        raise error_of_worker(error) from None
-    except (ConnectionError, EOFError) as error:
-        time.sleep(DYING)      # PyTorch's RuntimeError comes in here, by a signal: not later, in the middle of what tidies up
-        raise RuntimeError("DataLoader worker has closed its connection") from error
-
-
-def error_of_worker(error: UserError) -> UserError:
-    """The error as it was raised: a loader process hands its message on inside a traceback."""
-    return UserError(str(error).rpartition("UserError: ")[2].strip())
 
 
 def _heed_only_the_parent(_worker: int) -> None:

@@ -20,9 +20,6 @@ from pix2pixcc.utils import UserError
 
 T = TypeVar("T")
 
-__all__ = ["Ranks", "parse_gpu_ids", "join_ranks", "relaunch_on", "half_precision", "seed_everything",
-           "parameter_count"]
-
 COLLECTIVE, FIRST = datetime.timedelta(minutes=10), datetime.timedelta(days=1)      # how long the ranks wait for each other
 
 

@@ -9,8 +9,6 @@ import sys
 import threading
 from collections.abc import Iterator
 
-__all__ = ["TO_BE_CONTINUED", "StopSignals", "without_signals", "exit_status"]
-
 TO_BE_CONTINUED = 75      # EX_TEMPFAIL of sysexits.h: all is saved, start again with --resume
 _ASKING = {signal.SIGINT, signal.SIGTERM}
 _END = 0                  # no signal has this number

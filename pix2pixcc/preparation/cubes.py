@@ -19,15 +19,13 @@ from pix2pixcc.images.cubes import Channel, write_cube
 from pix2pixcc.preparation.index import Record, without_path
 from pix2pixcc.preparation.pairing import Choice, Group, Missing
 from pix2pixcc.solar.headers import mean_header
+from pix2pixcc.solar.instruments import SPACECRAFT
 from pix2pixcc.solar.observations import mean_time, read_observation
 from pix2pixcc.solar.quality import DEFAULT_MAX_MISSING, quality_problem
 from pix2pixcc.solar.registration import prepare_channel
 from pix2pixcc.utils import VERSION, UserError
 
-__all__ = ["Settings", "Prepared", "Job", "Outcome", "IncompleteGroup", "prepare_group", "stem_of_group", "make_cubes"]
-
 KEY_CARD = "PREPKEY"
-OBSERVER_NAMES = {"SDO": "sdo", "STEREO-A": "stereo_a", "STEREO-B": "stereo_b"}
 
 
 @dataclass(frozen=True)
@@ -79,7 +77,7 @@ class Prepared:
 def stem_of_group(group: Group, sources: Sequence[Record]) -> str:
     """`stereo_b_20110305_120403`: the observer and the mean time of the EUV images of now."""
     now = [source.when for choice, source in zip(group.choices, sources, strict=True) if not choice.is_reference]
-    return f"{OBSERVER_NAMES[group.observer]}_{mean_time(now) + timedelta(seconds=0.5):%Y%m%d_%H%M%S}"      # the nearest second
+    return f"{SPACECRAFT[group.observer].stem}_{mean_time(now) + timedelta(seconds=0.5):%Y%m%d_%H%M%S}"      # the nearest second
 
 
 def _known_problem(record: Record, settings: Settings) -> str:

@@ -15,10 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from pix2pixcc.preparation.pairing import Pair
-from pix2pixcc.solar.registration import SYNODIC_PERIOD_DAYS
+from pix2pixcc.solar.orbits import SYNODIC_PERIOD_DAYS
 from pix2pixcc.utils import UserError, time_in_name
-
-__all__ = ["TestDays", "near_test", "split_pairs", "times_in", "check_earlier_training"]
 
 
 @dataclass(frozen=True)

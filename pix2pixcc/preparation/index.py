@@ -9,33 +9,25 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import multiprocessing
 import os
-import signal
 import stat
 import time
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
-from typing import Any
 
 from astropy.io import fits
 from tqdm import tqdm
 
+from pix2pixcc.parallel.workers import in_parallel
 from pix2pixcc.solar.headers import registered_header
 from pix2pixcc.solar.observations import identify, read_header
 from pix2pixcc.solar.quality import quality_problem
 from pix2pixcc.utils import UserError, atomic_path
 
-__all__ = ["RAW_SUFFIXES", "FOREIGN", "Record", "find_files", "read_record", "without_path", "index_archive", "load_index", "save_index",
-           "in_parallel"]
-
 RAW_SUFFIXES = (".fits", ".fts", ".fit", ".fits.gz", ".fts.gz", ".fit.gz", ".fz")
 FOREIGN = "no AIA, HMI or EUVI image"
 _SAVE_EVERY_S = 60.0               # an interrupted scan loses at most this much
-_FEW = 32                          # so few items are done sooner than worker processes start
 
 
 @dataclass(frozen=True)
@@ -237,44 +229,3 @@ def index_archive(folders: Iterable[str | os.PathLike[str]], index_path: str | o
     return [known[file.path] for file in files]
 
 
-def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)     # the parent hears Ctrl-C, and lets each worker finish its file
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _do_block(function: Callable[[Any], Any], block: list) -> list:
-    return [function(item) for item in block]
-
-
-def in_parallel(function: Callable[[Any], Any], items: list, n_workers: int, *, block: int = 1) -> Generator[Any, None, None]:
-    """Yield `function(item)` of every item as it is done, in any order, from `n_workers` processes.
-
-    Only a few blocks of `block` items wait at a time, so that memory does not grow and an interruption ends soon.
-
-    Raises
-    ------
-    UserError
-        A worker was killed, as by a machine short of memory.
-    """
-    if n_workers <= 1 or len(items) <= (_FEW if block > 1 else 1):
-        yield from map(function, items)
-        return
-    blocks = iter([items[k:k + block] for k in range(0, len(items), block)])
-    context = multiprocessing.get_context("forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn")
-    if context.get_start_method() == "forkserver":
-        context.set_forkserver_preload(["pix2pixcc.preparation.cubes", "sunpy.map"])      # imported once, not once a worker
-    pool = ProcessPoolExecutor(n_workers, context, _ignore_interrupts)
-    running: set[Future] = set()
-    try:
-        for _ in range(2 * n_workers):
-            running |= {pool.submit(_do_block, function, one) for one in [next(blocks, None)] if one}
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                running |= {pool.submit(_do_block, function, one) for one in [next(blocks, None)] if one}
-                yield from future.result()
-    except BrokenProcessPool as error:
-        raise UserError("a worker process was killed, probably for want of memory: lower --n_workers; "
-                        "the same command then goes on where it stopped") from error
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)

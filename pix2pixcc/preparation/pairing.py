@@ -11,19 +11,13 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from pix2pixcc.preparation.index import Record
+from pix2pixcc.solar.instruments import AIA_OF_EUVI, EUVI_OF_AIA, MAGNETOGRAM, SDO, STEREO_A, STEREO_B
 from pix2pixcc.solar.observations import mean_time
-from pix2pixcc.solar.registration import SYNODIC_PERIOD_DAYS, reference_time
+from pix2pixcc.solar.orbits import SYNODIC_PERIOD_DAYS, reference_time
 from pix2pixcc.utils import UserError
 
-__all__ = ["MAGNETOGRAM", "SPACECRAFT", "TOLERANCE_MINUTES", "REFERENCE_TOLERANCE_MINUTES", "Choice", "Group", "Pair", "Missing", "Track",
-           "tracks_of", "describe_missing", "farside_channels", "frontside_names", "farside_groups", "frontside_pairs"]
-
-MAGNETOGRAM = "SDO/HMI magnetogram"
-SPACECRAFT = {"SDO": "SDO/AIA", "STEREO-A": "STEREO/EUVI-A", "STEREO-B": "STEREO/EUVI-B"}
 TOLERANCE_MINUTES = {"train": 10.0, "farside": 20.0}
 REFERENCE_TOLERANCE_MINUTES = 390.0          # archives at 00 and 12 UT have an image within 6 hours of any time
-EUVI_OF_AIA = {"304": "304", "193": "195", "171": "171"}
-AIA_OF_EUVI = {euvi: aia for aia, euvi in EUVI_OF_AIA.items()}
 _SAME_EXPOSURE_S = 5.0                       # AIA takes a passband every 12 s, HMI a magnetogram every 45 s
 _CANDIDATES = 8                              # how many images a time may fall back on
 _OFF_GROUP_S = 86400.0
@@ -153,7 +147,7 @@ def describe_missing(missing: Iterable[Missing], limit: int = 10) -> list[str]:
 
 def frontside_names(passbands: Sequence[str]) -> list[str]:
     """`['304', '195']` -> `['SDO/AIA 304', 'SDO/AIA 193']`."""
-    return [f"SDO/AIA {AIA_OF_EUVI.get(passband, passband)}" for passband in passbands]
+    return [SDO.channel(passband) for passband in passbands]
 
 
 def farside_channels(training_names: Sequence[str]) -> list[str]:
@@ -180,7 +174,7 @@ def farside_channels(training_names: Sequence[str]) -> list[str]:
             continue
         euvi = f"STEREO/EUVI {EUVI_OF_AIA.get(passband, passband)}"
         if euvi in wanted:
-            wanted.append(f"SDO/AIA {AIA_OF_EUVI.get(passband, passband)}")
+            wanted.append(SDO.channel(passband))
         elif passband in EUVI_OF_AIA or passband in AIA_OF_EUVI:
             wanted.append(euvi)
         else:
@@ -275,11 +269,11 @@ def farside_groups(records: Iterable[Record], channels: Sequence[str], *, tolera
     names = [name for name in channels if not name.startswith("SDO/")]
     reference_names = [name for name in channels if name.startswith("SDO/")]
     groups, missing = [], []
-    for observer in ("STEREO-A", "STEREO-B"):
-        own = [f"{SPACECRAFT[observer]} {name.rpartition(' ')[2]}" for name in names]
+    for spacecraft in (STEREO_A, STEREO_B):
+        own = [f"{spacecraft.euv} {name.rpartition(' ')[2]}" for name in names]
         if not any(name in tracks for name in own):
             continue
-        found, lacking = _groups(tracks, observer, own, tolerance, cadence)
+        found, lacking = _groups(tracks, spacecraft.name, own, tolerance, cadence)
         missing += lacking
         for group in found:
             when = reference_time(group.time, group.choices[0].candidates[0].longitude)

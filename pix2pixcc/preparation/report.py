@@ -18,9 +18,6 @@ from pix2pixcc.preparation.index import FOREIGN, Record, save_index
 from pix2pixcc.preparation.pairing import Missing, describe_missing, tracks_of
 from pix2pixcc.utils import UserError, atomic_path, time_in_name
 
-__all__ = ["SHOWN", "Tally", "bad_headers", "images_off_group", "duplicates", "of_same_time", "refuse", "remember_pixels", "write_lists",
-           "print_summary"]
-
 SHOWN = 10                         # lines of a list that is in a file as a whole
 
 

@@ -10,10 +10,14 @@ from astropy.io import fits
 from astropy.wcs import WCS, FITSFixedWarning
 from astropy.wcs.utils import proj_plane_pixel_area
 
-from pix2pixcc.solar.headers import RADIUS_FRACTION, RSUN_METRES
+from pix2pixcc.solar.observations import required_number
 from pix2pixcc.utils import UserError
 
-__all__ = ["Disk", "is_helioprojective", "disk_of_header", "registered_disk"]
+RADIUS_FRACTION = 450 / 1024         # solar radius / image side of a registered image (Jeong et al. 2020, 2022)
+LIMB = 0.98                          # solar radii; beyond, images are masked
+RSUN_METRES = 695.7e6                # IAU 2015, as the published product has it
+AU_METRES = 149_597_870_700.0        # IAU 2012
+ARCSEC = np.rad2deg(1) * 3600        # in a radian
 
 
 @dataclass(frozen=True)
@@ -98,3 +102,68 @@ def disk_of_header(header: fits.Header | None, shape: tuple[int, int]) -> Disk:
     distance = np.hypot(np.cos(latitude) * np.sin(longitude), np.sin(latitude)) * away / RSUN_METRES
     distance[np.cos(longitude) <= 0] = np.inf
     return Disk(distance, area * (100 * away) ** 2, (x, y), math.asin(RSUN_METRES / away) / math.sqrt(area))
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, int | float) and bool(np.isfinite(value))
+
+
+def scale_keywords(header: fits.Header) -> tuple[str, str]:
+    return ("CD1_1", "CD2_2") if "CD1_1" in header else ("CDELT1", "CDELT2")
+
+
+def angular_radius(distance: float) -> float:
+    """Apparent solar radius, arcsec, from `distance` metres."""
+    return float(np.arcsin(RSUN_METRES / distance) * ARCSEC)
+
+
+def disk_mask(size: int, limit: float = LIMB) -> np.ndarray:
+    """True within `limit` solar radii in a registered image, bool (size, size)."""
+    offset = np.arange(size) - (size - 1) / 2
+    return offset[:, None] ** 2 + offset[None, :] ** 2 <= (limit * RADIUS_FRACTION * size) ** 2
+
+
+def disk_place(header: fits.Header) -> tuple[float, float, np.ndarray]:
+    """Where the Sun stands in an image with a helioprojective header.
+
+    Returns
+    -------
+    column, row : float
+        The Sun's centre, pixels from 0.
+    scale : float64 ndarray (2, 2)
+        Offset from the centre (columns, rows) -> offset in solar radii.
+
+    Raises
+    ------
+    UserError
+        The header has no plate scale, or neither DSUN_OBS nor RSUN_OBS.
+    """
+    required_number(header, scale_keywords(header)[0])
+    if "CROTA" in header and not {"PC1_1", "CD1_1", "CROTA2"} & set(header):
+        header = header.copy()
+        header["CROTA2"] = header["CROTA"]      # the SECCHI spelling
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wcs = WCS(header, naxis=2)
+    column, row = wcs.wcs_world2pix(0.0, 0.0, 0)
+    if is_number(header.get("DSUN_OBS")):
+        radius = angular_radius(header["DSUN_OBS"])
+    else:
+        radius = required_number(header, "RSUN_OBS")
+    return float(column), float(row), wcs.pixel_scale_matrix * 3600 / radius
+
+
+def observer_disk_mask(header: fits.Header, shape: tuple[int, int], limit: float = LIMB, step: int = 1) -> np.ndarray:
+    """True within `limit` solar radii in an image with a helioprojective header, wherever the disk stands; bool (H, W).
+
+    With `step` n, of every n-th row and column only.
+
+    Raises
+    ------
+    UserError
+        The header has no plate scale, or neither DSUN_OBS nor RSUN_OBS.
+    """
+    column, row, scale = disk_place(header)
+    columns, rows = np.arange(0, shape[1], step)[None, :] - column, np.arange(0, shape[0], step)[:, None] - row
+    x, y = (scale[axis, 0] * columns + scale[axis, 1] * rows for axis in (0, 1))
+    return x ** 2 + y ** 2 <= limit ** 2

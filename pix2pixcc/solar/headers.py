@@ -13,21 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from astropy.io import fits
 from astropy.time import Time
-from astropy.wcs import WCS, Wcsprm
+from astropy.wcs import Wcsprm
 
+from pix2pixcc.solar.geometry import RADIUS_FRACTION, RSUN_METRES, angular_radius, is_number, scale_keywords
+from pix2pixcc.solar.instruments import spacecraft_of
 from pix2pixcc.solar.observations import identify, mean_time, parse_utc, required_number
 from pix2pixcc.utils import UserError
 
 if TYPE_CHECKING:
     from sunpy.map import GenericMap
 
-__all__ = ["LIMB", "RADIUS_FRACTION", "RSUN_METRES", "disk_mask", "disk_place", "has_observer", "header_of_registered", "mean_header",
-           "observer_disk_mask", "registered_header", "set_times", "sky_of_header", "sunpy_map"]
-
-RADIUS_FRACTION = 450 / 1024         # solar radius / image side of a registered image (Jeong et al. 2020, 2022)
-LIMB = 0.98                          # solar radii; beyond, images are masked
-RSUN_METRES = 695.7e6                # IAU 2015, as the published product has it
-ARCSEC = np.rad2deg(1) * 3600        # in a radian
 
 OBSERVER_CARDS = (("HGLN_OBS", "HGLT_OBS", "DSUN_OBS"), ("CRLN_OBS", "CRLT_OBS", "DSUN_OBS"), ("HAEX_OBS", "HAEY_OBS", "HAEZ_OBS"),
                   ("HEEX_OBS", "HEEY_OBS", "HEEZ_OBS"))
@@ -35,27 +30,19 @@ OBSERVER_CARDS = (("HGLN_OBS", "HGLT_OBS", "DSUN_OBS"), ("CRLN_OBS", "CRLT_OBS",
 
 def has_observer(header: fits.Header) -> bool:
     """Whether a header says where its observer stood and when, so that its image has a place on the Sun."""
-    placed = any(all(_is_number(header.get(key)) for key in keys) for keys in OBSERVER_CARDS)
+    placed = any(all(is_number(header.get(key)) for key in keys) for keys in OBSERVER_CARDS)
     dated = any(header.get(key) for key in ("DATE-OBS", "DATE-AVG", "T_OBS"))
     return placed and dated and ("CDELT1" in header or "CD1_1" in header)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and bool(np.isfinite(value))
-
-
-def _scale_keywords(header: fits.Header) -> tuple[str, str]:
-    return ("CD1_1", "CD2_2") if "CD1_1" in header else ("CDELT1", "CDELT2")
 
 
 def sunpy_map(header: fits.Header, path: str | os.PathLike | None = None) -> GenericMap:
     """SunPy's view of a header, which knows the habits of each instrument; it holds no pixels."""
     import sunpy.map  # takes seconds to import: only those who need geometry pay
 
-    for keyword in ("NAXIS1", "NAXIS2", "CRPIX1", "CRPIX2", *_scale_keywords(header)):
+    for keyword in ("NAXIS1", "NAXIS2", "CRPIX1", "CRPIX2", *scale_keywords(header)):
         required_number(header, keyword, path)
     if not has_observer(header):
-        missing = next((key for key in OBSERVER_CARDS[0] if not _is_number(header.get(key))), "DATE-OBS")
+        missing = next((key for key in OBSERVER_CARDS[0] if not is_number(header.get(key))), "DATE-OBS")
         raise UserError(f"{path or 'FITS header'}: keyword {missing} is missing, so the observer's place is not known")
     header = header.copy()
     header.setdefault("WAVELNTH", 171)          # an EUVI map cannot choose its colours without
@@ -68,18 +55,13 @@ def sunpy_map(header: fits.Header, path: str | os.PathLike | None = None) -> Gen
         return sunpy.map.Map((empty, header))
 
 
-def _solar_radius(distance: float) -> float:
-    """Apparent solar radius, arcsec, from `distance` metres."""
-    return float(np.arcsin(RSUN_METRES / distance) * ARCSEC)
-
-
 def _sky_header(shape: tuple[int, int], wcs: Wcsprm, observer: tuple[float, float, float], times: tuple[datetime, datetime]) -> fits.Header:
     """Cards that place an image (height, width) on the sky: axes, observer (Stonyhurst degrees, degrees, metres), times."""
     longitude, latitude, distance = observer
     (pc11, pc12), (pc21, pc22) = wcs.get_pc().tolist()
     x_scale, y_scale = (3600 * wcs.get_cdelt()).tolist()
     x_value, y_value = (3600 * wcs.crval).tolist()
-    radius = _solar_radius(distance)
+    radius = angular_radius(distance)
     header = fits.Header([
         ("NAXIS", 2), ("NAXIS1", shape[1]), ("NAXIS2", shape[0]), ("WCSNAME", "Helioprojective-cartesian"),
         ("CTYPE1", wcs.ctype[0]), ("CTYPE2", wcs.ctype[1]), ("CUNIT1", "arcsec"), ("CUNIT2", "arcsec"),
@@ -99,7 +81,7 @@ def _sky_header(shape: tuple[int, int], wcs: Wcsprm, observer: tuple[float, floa
 def _registered_sky(size: int, observer: tuple[float, float, float], times: tuple[datetime, datetime]) -> fits.Header:
     wcs = Wcsprm(naxis=2)
     wcs.ctype, wcs.crpix = ["HPLN-TAN", "HPLT-TAN"], 2 * [(size + 1) / 2]
-    wcs.cdelt = 2 * [_solar_radius(observer[2]) / 3600 / (RADIUS_FRACTION * size)]
+    wcs.cdelt = 2 * [angular_radius(observer[2]) / 3600 / (RADIUS_FRACTION * size)]
     return _sky_header((size, size), wcs, observer, times)
 
 
@@ -155,8 +137,9 @@ def header_of_registered(source: GenericMap, header: fits.Header, size: int) -> 
     registered = _registered_sky(size, *_observer_and_times(source))
     identity = identify(header)
     if identity is not None:
-        spacecraft, instrument = identity[0].split("/", 1)
-        registered["OBSRVTRY"] = f"STEREO_{instrument[5]}" if spacecraft == "STEREO" else spacecraft
+        spacecraft = spacecraft_of(identity[0])
+        assert spacecraft is not None            # an identity is one of theirs
+        registered["OBSRVTRY"] = spacecraft.keyword
     for keyword in ("OBSRVTRY", "TELESCOP", "INSTRUME", "DETECTOR", "WAVELNTH", "EXPTIME", "CADENCE"):
         if keyword not in registered and header.get(keyword) not in (None, ""):
             registered[keyword] = (header[keyword], header.comments[keyword])
@@ -185,53 +168,3 @@ def mean_header(headers: Sequence[fits.Header]) -> fits.Header:
     return mean
 
 
-def disk_mask(size: int, limit: float = LIMB) -> np.ndarray:
-    """True within `limit` solar radii in a registered image, bool (size, size)."""
-    offset = np.arange(size) - (size - 1) / 2
-    return offset[:, None] ** 2 + offset[None, :] ** 2 <= (limit * RADIUS_FRACTION * size) ** 2
-
-
-def disk_place(header: fits.Header) -> tuple[float, float, np.ndarray]:
-    """Where the Sun stands in an image with a helioprojective header.
-
-    Returns
-    -------
-    column, row : float
-        The Sun's centre, pixels from 0.
-    scale : float64 ndarray (2, 2)
-        Offset from the centre (columns, rows) -> offset in solar radii.
-
-    Raises
-    ------
-    UserError
-        The header has no plate scale, or neither DSUN_OBS nor RSUN_OBS.
-    """
-    required_number(header, _scale_keywords(header)[0])
-    if "CROTA" in header and not {"PC1_1", "CD1_1", "CROTA2"} & set(header):
-        header = header.copy()
-        header["CROTA2"] = header["CROTA"]      # the SECCHI spelling
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        wcs = WCS(header, naxis=2)
-    column, row = wcs.wcs_world2pix(0.0, 0.0, 0)
-    if _is_number(header.get("DSUN_OBS")):
-        radius = _solar_radius(header["DSUN_OBS"])
-    else:
-        radius = required_number(header, "RSUN_OBS")
-    return float(column), float(row), wcs.pixel_scale_matrix * 3600 / radius
-
-
-def observer_disk_mask(header: fits.Header, shape: tuple[int, int], limit: float = LIMB, step: int = 1) -> np.ndarray:
-    """True within `limit` solar radii in an image with a helioprojective header, wherever the disk stands; bool (H, W).
-
-    With `step` n, of every n-th row and column only.
-
-    Raises
-    ------
-    UserError
-        The header has no plate scale, or neither DSUN_OBS nor RSUN_OBS.
-    """
-    column, row, scale = disk_place(header)
-    columns, rows = np.arange(0, shape[1], step)[None, :] - column, np.arange(0, shape[0], step)[:, None] - row
-    x, y = (scale[axis, 0] * columns + scale[axis, 1] * rows for axis in (0, 1))
-    return x ** 2 + y ** 2 <= limit ** 2

@@ -20,9 +20,6 @@ from astropy.utils.exceptions import AstropyUserWarning
 from pix2pixcc.images.fits import find_image
 from pix2pixcc.utils import UserError
 
-__all__ = ["Observation", "calibrate", "identify", "is_missing", "mean_time", "parse_utc", "read_header", "read_observation", "required",
-           "required_number"]
-
 MAGNETIC_UNITS = ("gauss", "g", "mx/cm^2", "mx/cm2")
 ONBOARD_BIAS_STEPS = {37, 38, 103}      # SECCHI image-processing steps that subtract the bias in flight
 HALVING_STEP = 1                        # the step that divides by two

@@ -10,11 +10,9 @@ from dataclasses import replace
 import numpy as np
 from astropy.io import fits
 
-from pix2pixcc.solar.headers import LIMB, disk_place, observer_disk_mask
+from pix2pixcc.solar.geometry import LIMB, disk_place, observer_disk_mask
 from pix2pixcc.solar.observations import Observation, calibrate, identify, is_missing
 from pix2pixcc.utils import UserError
-
-__all__ = ["DEFAULT_MAX_MISSING", "MAX_LOST_SEGMENTS", "header_problem", "quality_problem"]
 
 DEFAULT_MAX_MISSING = 0.01        # share of the disk
 MAX_LOST_SEGMENTS = 4             # of the 32 in which EUVI sends an image

@@ -7,7 +7,6 @@ A registered image is square, with solar north up, the Sun's centre in its middl
 from __future__ import annotations
 
 import os
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,32 +14,16 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from scipy import ndimage
 
-from pix2pixcc.generation.products import inputs_of, product_header, write_product
 from pix2pixcc.images.cubes import Channel
-from pix2pixcc.solar.headers import (
-    LIMB,
-    RADIUS_FRACTION,
-    RSUN_METRES,
-    disk_mask,
-    has_observer,
-    header_of_registered,
-    mean_header,
-    observer_disk_mask,
-    registered_header,
-    sunpy_map,
-)
-from pix2pixcc.solar.observations import Observation, calibrate, identify, mean_time, read_header, read_observation
+from pix2pixcc.solar.geometry import disk_mask
+from pix2pixcc.solar.headers import header_of_registered, sunpy_map
+from pix2pixcc.solar.observations import Observation, calibrate, read_observation
 from pix2pixcc.utils import UserError
 
 if TYPE_CHECKING:
     from sunpy.map import GenericMap
 
-__all__ = ["LIMB", "RADIUS_FRACTION", "RSUN_METRES", "SYNODIC_PERIOD_DAYS", "Observation", "calibrate", "disk_mask", "has_observer",
-           "identify", "inputs_of", "mean_header", "mean_time", "normalise_euv", "observer_disk_mask", "prepare_channel",
-           "product_header", "read_header", "read_observation", "reference_time", "register", "registered_header", "write_product"]
-
 DISK_MEDIAN = 100.0                  # of an EUV image within LIMB
-SYNODIC_PERIOD_DAYS = 27.2753
 AFFINE_TOLERANCE = 0.05              # pixels
 ANTI_ALIAS_VARIANCE = 0.4            # with linear interpolation, about the 1.3 pixels of reproject's adaptive kernel
 
@@ -184,9 +167,3 @@ def prepare_channel(source: str | os.PathLike | Observation, size: int) -> tuple
     return np.where(disk_mask(size) & np.isfinite(image), image, np.float32(0)), channel, header
 
 
-def reference_time(time: datetime, stonyhurst_longitude_deg: float) -> datetime:
-    """When the hemisphere that an observer at this Stonyhurst longitude sees at `time` last faced Earth.
-
-    t - 27.2753 d * (L mod 360) / 360 (Jeong et al. 2022): 0 to one synodic rotation earlier.
-    """
-    return time - timedelta(days=SYNODIC_PERIOD_DAYS * (stonyhurst_longitude_deg % 360) / 360)

@@ -12,11 +12,10 @@ from datetime import datetime, timedelta
 import numpy as np
 from astropy.io import fits
 
-from pix2pixcc.solar.headers import RSUN_METRES
-from pix2pixcc.synthetic_sun.camera import AU_METRES, Camera, Observer, earth_carrington_longitude
+from pix2pixcc.solar.geometry import AU_METRES, RSUN_METRES
+from pix2pixcc.solar.orbits import Observer, earth_carrington_longitude
+from pix2pixcc.synthetic_sun.camera import Camera
 from pix2pixcc.utils import atomic_path
-
-__all__ = ["Instrument", "INSTRUMENTS", "sky_header", "raw_camera", "raw_name", "write_aia", "write_hmi", "write_euvi"]
 
 AIA_EXPOSURE = {"304": 2.90, "193": 2.00, "171": 2.00, "211": 2.90, "335": 2.90, "131": 2.90, "94": 2.90}
 AIA_MEDIAN = {"304": 16.0, "193": 190.0, "171": 170.0, "211": 62.0, "335": 4.0, "131": 8.0, "94": 2.0}         # DN

@@ -4,64 +4,13 @@ What is seen is in `synthetic_images.py`.
 """
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from datetime import datetime
 
-import astropy.units as u
 import numpy as np
-from astropy.coordinates import HeliocentricMeanEcliptic, SkyCoord
-from sunpy.coordinates import HeliographicStonyhurst, get_earth, sun
 
-from pix2pixcc.solar.headers import RADIUS_FRACTION, RSUN_METRES
-
-__all__ = ["AU_METRES", "SPACECRAFT", "Observer", "observer_at", "earth_carrington_longitude", "Camera", "observer_frame", "deposit"]
-
-AU_METRES = 149_597_870_700.0
-SPACECRAFT = ("SDO", "STEREO-A", "STEREO-B")
-
-
-@dataclass(frozen=True)
-class Observer:
-    """Who looks: Stonyhurst longitude and latitude (degrees) and distance from the Sun's centre (AU)."""
-
-    name: str
-    longitude: float
-    latitude: float
-    distance: float
-
-    @property
-    def radii(self) -> float:
-        """The distance in solar radii."""
-        return self.distance * AU_METRES / RSUN_METRES
-
-
-@functools.lru_cache(maxsize=256)
-def observer_at(name: str, time: datetime) -> Observer:
-    """Where a spacecraft was: 'SDO' at the Earth, 'STEREO-A' and 'STEREO-B' on their drifting orbits of 2007 to 2014.
-
-    STEREO's places are fitted to real headers of February and March 2011 and hold to about a degree around them.
-    """
-    if name not in SPACECRAFT:
-        raise ValueError(f"{name!r} is none of {', '.join(SPACECRAFT)}")
-    earth = get_earth(time)
-    if name == "SDO":
-        return Observer(name, 0.0, float(earth.lat.deg), float(earth.radius.au))
-    days = (time - datetime(2011, 2, 15)).total_seconds() / 86400
-    if name == "STEREO-A":
-        separation, distance = 86.75 + 21.65 * days / 365.25, 0.9622 - 0.0055 * np.cos(2 * np.pi * (days - 68) / 346.6)
-    else:
-        separation, distance = -94.05 - 21.5 * days / 365.25, 1.0432 - 0.0427 * np.cos(2 * np.pi * (days - 74) / 388.2)
-    ecliptic = earth.transform_to(HeliocentricMeanEcliptic(obstime=time))
-    place = SkyCoord(ecliptic.lon + separation * u.deg, 0 * u.deg, distance * u.au,
-                     frame=HeliocentricMeanEcliptic(obstime=time)).transform_to(HeliographicStonyhurst(obstime=time))
-    return Observer(name, float(place.lon.wrap_at(180 * u.deg).deg), float(place.lat.deg), float(distance))
-
-
-@functools.lru_cache(maxsize=256)
-def earth_carrington_longitude(time: datetime) -> float:
-    """Carrington longitude (degrees) of the central meridian as seen from the Earth."""
-    return float(sun.L0(time).deg)
+from pix2pixcc.solar.geometry import RADIUS_FRACTION
+from pix2pixcc.solar.orbits import Observer, earth_carrington_longitude
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,14 @@ import numpy as np
 from tqdm import tqdm
 
 from pix2pixcc.images.cubes import Channel, write_cube
-from pix2pixcc.preparation.index import in_parallel
-from pix2pixcc.solar.headers import disk_mask
-from pix2pixcc.solar.registration import SYNODIC_PERIOD_DAYS, reference_time
+from pix2pixcc.parallel.workers import in_parallel
+from pix2pixcc.solar.geometry import disk_mask
+from pix2pixcc.solar.instruments import MAGNETOGRAM, SPACECRAFT, STEREO_A, STEREO_B
+from pix2pixcc.solar.orbits import SYNODIC_PERIOD_DAYS, Observer, observer_at, reference_time
 from pix2pixcc.synthetic_sun import archives as files
-from pix2pixcc.synthetic_sun.camera import SPACECRAFT, Camera, Observer, observer_at
+from pix2pixcc.synthetic_sun.camera import Camera
 from pix2pixcc.synthetic_sun.sun import SyntheticSun
 from pix2pixcc.utils import UserError
-
-__all__ = ["write_pairs", "write_raw"]
 
 FIRST_DAY, LAST_DAY = datetime(2011, 1, 1), datetime(2013, 12, 31)
 
@@ -66,7 +65,7 @@ def write_pairs(out: str | os.PathLike, *, pairs: int = 150, test_suns: int = 30
     times = [FIRST_DAY + timedelta(minutes=int(minute)) for minute in random.choice(minutes, pairs + test_suns, replace=False)]
     first = seed * 1_000_000
     jobs = [(Path(out) / "Train", "SDO", first + number, times[number]) for number in range(pairs)]
-    jobs += [(Path(out) / "Test", SPACECRAFT[1 + number % 2], first + 500_000 + number, times[pairs + number])
+    jobs += [(Path(out) / "Test", (STEREO_A, STEREO_B)[number % 2].name, first + 500_000 + number, times[pairs + number])
              for number in range(test_suns)]
     written = {_pair_name(name, time) for _, name, _, time in jobs}
     if others := [path for path in Path(out).glob("T*/*/*.fits") if path.name not in written and not path.name.startswith(".")]:
@@ -82,7 +81,7 @@ def _write_pair(job: tuple[Path, str, int, datetime], *, size: int, passbands: t
     folder, name, seed, time = job
     polarity = -1 if both_cycles and seed // 2 % 2 else 1                # not in step with the spacecraft, which take turns
     sun, observer = SyntheticSun(seed, polarity), observer_at(name, time)
-    views = [(observer, time, _passband_of(name, passband)) for passband in passbands]
+    views = [(observer, time, SPACECRAFT[name].passband(passband)) for passband in passbands]
     if frontside_reference:
         earlier = time - timedelta(days=SYNODIC_PERIOD_DAYS) if name == "SDO" else reference_time(time, observer.longitude)
         views += [(observer_at("SDO", earlier), earlier, passband) for passband in (*passbands, "magnetogram")]
@@ -96,12 +95,7 @@ def _write_pair(job: tuple[Path, str, int, datetime], *, size: int, passbands: t
 
 
 def _pair_name(name: str, time: datetime) -> str:
-    return f"{name.lower().replace('-', '_')}_{time:%Y%m%d_%H%M%S}.fits"
-
-
-def _passband_of(name: str, passband: str) -> str:
-    """The passband as the spacecraft has it: EUVI takes 195 where AIA takes 193."""
-    return {"193": "195"}.get(passband, passband) if name != "SDO" else {"195": "193"}.get(passband, passband)
+    return f"{SPACECRAFT[name].stem}_{time:%Y%m%d_%H%M%S}.fits"
 
 
 def _masked_image(sun: SyntheticSun, observer: Observer, time: datetime, passband: str, size: int) -> np.ndarray:
@@ -112,12 +106,11 @@ def _masked_image(sun: SyntheticSun, observer: Observer, time: datetime, passban
 def _channel(observer: Observer, time: datetime, passband: str) -> Channel:
     when = time.isoformat(timespec="seconds")
     if passband == "magnetogram":
-        return Channel.magnetogram("SDO/HMI magnetogram" if observer.name == "SDO" else f"{observer.name} magnetogram", when)
-    instrument = "SDO/AIA" if observer.name == "SDO" else f"STEREO/EUVI-{observer.name[-1]}"
-    return Channel.euv(f"{instrument} {passband}", when)
+        return Channel.magnetogram(MAGNETOGRAM if observer.name == "SDO" else f"{observer.name} magnetogram", when)
+    return Channel.euv(f"{SPACECRAFT[observer.name].euv} {passband}", when)
 
 
-def write_raw(out: str | os.PathLike, *, times: Sequence[datetime], spacecraft: Sequence[str] = SPACECRAFT, size: int = 512,
+def write_raw(out: str | os.PathLike, *, times: Sequence[datetime], spacecraft: Sequence[str] = tuple(SPACECRAFT), size: int = 512,
               passbands: Sequence[str] = ("304", "193", "171"), frontside_reference: bool = False, seed: int = 0,
               n_workers: int | None = None, progress: bool = True) -> list[Path]:
     """Write one Sun as its archives would hold it: AIA level 1, HMI 720 s and EUVI level 0 files of `size` pixels on a side.
@@ -143,7 +136,7 @@ def write_raw(out: str | os.PathLike, *, times: Sequence[datetime], spacecraft: 
     """
     for name in spacecraft:
         takes = files.AIA_EXPOSURE if name == "SDO" else files.EUVI_EXPOSURE
-        if missing := [passband for passband in passbands if _passband_of(name, passband) not in takes]:
+        if missing := [passband for passband in passbands if SPACECRAFT[name].passband(passband) not in takes]:
             raise UserError(f"--passbands {' '.join(missing)}: {name} takes only {', '.join(takes)}; "
                             "leave them out, or name other --spacecraft")
     looks = {(name, time) for time in times for name in spacecraft}
@@ -162,7 +155,7 @@ def _sun(seed: int) -> SyntheticSun:
 
 def _write_raw_file(job: tuple[Path, str, datetime, str], *, seed: int, size: int) -> Path:
     out, name, time, passband = job
-    sun, passband = _sun(seed), _passband_of(name, passband)
+    sun, passband = _sun(seed), SPACECRAFT[name].passband(passband)
     offset = 0 if passband == "magnetogram" else files.AIA_OFFSET[passband] if name == "SDO" else files.EUVI_OFFSET[passband]
     time = (time + timedelta(seconds=offset)).replace(microsecond=0)
     observer = observer_at(name, time)

@@ -16,9 +16,6 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-__all__ = ["FluxElements", "Regions", "Loops", "rotation_rate", "active_regions", "network", "region_elements", "coronal_loops",
-           "CARRINGTON_RATE", "SYNODIC_PERIOD_DAYS"]
-
 CARRINGTON_RATE = 14.1844            # sidereal, degrees a day
 SYNODIC_PERIOD_DAYS = 27.2753
 MEGAMETRES_PER_DEGREE = 12.1424      # on the solar surface

@@ -16,11 +16,10 @@ import numpy as np
 from scipy import fft
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, map_coordinates
 
-from pix2pixcc.solar.headers import LIMB, RSUN_METRES
+from pix2pixcc.solar.geometry import LIMB, RSUN_METRES
+from pix2pixcc.solar.orbits import Observer, earth_carrington_longitude
 from pix2pixcc.synthetic_sun import field
-from pix2pixcc.synthetic_sun.camera import Camera, Observer, deposit, earth_carrington_longitude, observer_frame
-
-__all__ = ["SyntheticSun", "PASSBANDS", "Recipe", "Surface", "coronal_light"]
+from pix2pixcc.synthetic_sun.camera import Camera, deposit, observer_frame
 
 EPOCH = datetime(2010, 1, 1)
 POINT_SPREAD = 0.5                   # pixels, standard deviation: as sharp as an image is after its registration

@@ -16,8 +16,6 @@ from pathlib import Path
 
 from pix2pixcc.utils import UserError
 
-__all__ = ["FolderLock"]
-
 UNKNOWN = "unknown"
 PROCESSES = Path("/proc")
 

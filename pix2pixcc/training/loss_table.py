@@ -10,8 +10,6 @@ from pathlib import Path
 
 from pix2pixcc.utils import UserError, atomic_path
 
-__all__ = ["LossTable"]
-
 _ALWAYS = ("iteration", "epoch", "lr")
 
 

@@ -14,14 +14,13 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from pix2pixcc.parallel.background import BackgroundWriter
-from pix2pixcc.training.checkpoints import Best, RunFolder, save_tensors, snapshot
+from pix2pixcc.training.checkpoints import save_tensors, snapshot
+from pix2pixcc.training.folder import Best, RunFolder
 from pix2pixcc.training.loss_table import LossTable
 from pix2pixcc.training.validation import Sample
 from pix2pixcc.utils import UserError, write_json
 from pix2pixcc.visuals.curves import loss_curves
 from pix2pixcc.visuals.gallery import gallery
-
-__all__ = ["Recorder"]
 
 BEST_BY = {"val_cc_binned": "G", "ema_cc_binned": "G_ema"}      # the columns that choose the best checkpoint, and of which network
 DRAW_EVERY = 20.0                                               # seconds at least between two drawings of the curves and the page

@@ -5,12 +5,11 @@ from torch import Tensor
 
 from pix2pixcc.networks import Discriminator, Generator
 from pix2pixcc.parallel.ranks import Ranks
-from pix2pixcc.training.checkpoints import RunFolder, load_weights
+from pix2pixcc.training.checkpoints import load_weights
+from pix2pixcc.training.folder import RunFolder
 from pix2pixcc.training.record import changed_options
 from pix2pixcc.training.step import AdversarialTraining
 from pix2pixcc.utils import UserError
-
-__all__ = ["Diverged", "starting_point", "load_bare_weights", "load_state", "state_of", "roll_back"]
 
 
 class Diverged(Exception):

@@ -16,8 +16,6 @@ from pix2pixcc.losses import AdversarialLoss, CorrelationLoss, FeatureMatchingLo
 from pix2pixcc.networks import discriminator_pair
 from pix2pixcc.utils import UserError
 
-__all__ = ["AdversarialTraining", "learning_rate", "TERMS"]
-
 TERMS = ("loss_G", "loss_D", "GAN_G", "FM", "CC")
 
 

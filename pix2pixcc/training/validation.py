@@ -13,12 +13,10 @@ from torch import Tensor
 from pix2pixcc.evaluation.metrics import score
 from pix2pixcc.images.files import read_image
 from pix2pixcc.parallel.ranks import Ranks
-from pix2pixcc.scaling import Scaling
+from pix2pixcc.pipeline import Scaling
 from pix2pixcc.solar.geometry import disk_of_header
 from pix2pixcc.solar.headers import has_observer
 from pix2pixcc.visuals.sheets import sample_images, sample_sheet
-
-__all__ = ["SCORES", "Sample", "validate"]
 
 # Columns of losses.csv and the metrics behind them (see metrics.score).
 SCORES = {"cc": "full_cc", "ccc": "full_ccc", "cc_binned": "full_cc_binned", "active_cc_binned": "active_cc_binned",

@@ -15,8 +15,6 @@ from pix2pixcc.utils import UserError, atomic_path
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["loss_curves", "read_columns"]
-
 NOT_DRAWN = ("epoch", "time", "second", "rate", "speed", "eta", "memory", "images", "step")
 BEST_BY = ("val_cc_binned", "ema_cc_binned")      # what chooses the best checkpoint
 MOST_MARKED, MOST_POINTS = 200, 4000              # a longer curve is smoothed; a still longer one thinned

@@ -17,8 +17,6 @@ from urllib.parse import quote
 
 from pix2pixcc.utils import UserError, atomic_path, natural_key, read_json, stem_of
 
-__all__ = ["gallery"]
-
 TEMPLATE = Path(__file__).with_name("gallery.html")
 SHOWN = {".png", ".jpg", ".jpeg"}                 # what every browser shows
 PICTURES = SHOWN | {".tif", ".tiff"}

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.projections.polar import PolarAxes
 
-__all__ = ["Panel", "channel_panel", "difference_panel", "rows_of_panels", "polar_axes", "GRID_COLOUR"]
-
 GRID_COLOUR = "#ffb000"                                       # on grey: white lines are lost among white polarities
 EUV_GAMMA = 0.3                                               # between SunPy's own stretches of AIA and EUVI
 SIDE, APART, LEFT, RIGHT, BELOW, ABOVE, HEAD = 2.7, 0.76, 0.68, 0.68, 0.45, 0.45, 0.32     # inches, around the panels

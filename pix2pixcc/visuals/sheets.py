@@ -6,7 +6,7 @@ training goes on. Single panels are drawn in `panels.py`, loss curves in `curves
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,21 +16,17 @@ import numpy as np
 
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.utils import UserError, atomic_path
-from pix2pixcc.visuals.curves import loss_curves
-from pix2pixcc.visuals.panels import GRID_COLOUR, Panel, channel_panel, difference_panel, polar_axes, rows_of_panels
-from pix2pixcc.visuals.view import AU_METRES, View, caption, place, signed, spacecraft_name
+from pix2pixcc.visuals.panels import Panel, channel_panel, difference_panel, rows_of_panels
+from pix2pixcc.visuals.view import View, caption, place, spacecraft_name
 
 if TYPE_CHECKING:
     from astropy.io import fits
     from matplotlib.figure import Figure
-    from matplotlib.projections.polar import PolarAxes
-
-__all__ = ["sample_sheet", "sample_images", "preview", "story", "loss_curves"]
 
 MAGNETOGRAM_RANGE = {"gray": 100.0, "hmimag": 1500.0}         # gauss
 
 
-def _save(figure: Figure, path: str | os.PathLike) -> None:
+def save_figure(figure: Figure, path: str | os.PathLike) -> None:
     with atomic_path(path) as temporary:
         figure.savefig(temporary, pil_kwargs={"compress_level": 3} if Path(path).suffix.lower() == ".png" else None)
 
@@ -109,7 +105,7 @@ def sample_sheet(path: str | os.PathLike, input: Any, real: Any, generated: Any,
     if sum(map(len, rows)) <= 4:
         rows = [[panel for row in rows for panel in row]]
     line = ",  ".join(part for part in (title, place(header, channels)) if part)
-    _save(rows_of_panels(rows, View.of_header(header), line, north_up=header is not None or channels is not None), path)
+    save_figure(rows_of_panels(rows, View.of_header(header), line, north_up=header is not None or channels is not None), path)
 
 
 def sample_images(folder: str | os.PathLike, iteration: int, real: Any, generated: Any, *, display_scale: float = 1.0,
@@ -154,7 +150,7 @@ def sample_images(folder: str | os.PathLike, iteration: int, real: Any, generate
     return paths
 
 
-def _product_rows(magnetogram: Any, header: fits.Header | None, euv: Any, channels: Sequence[Channel] | None, truth: Any,
+def product_rows(magnetogram: Any, header: fits.Header | None, euv: Any, channels: Sequence[Channel] | None, truth: Any,
                   unit: str | None, room: int) -> list[list[Panel]]:
     """The observer's own EUV images, the generated magnetogram, and the true one where known; one row if `room` panels hold them."""
     images: list[Panel] = []
@@ -192,65 +188,7 @@ def preview(path: str | os.PathLike, magnetogram: Any, header: fits.Header | Non
         Of the magnetograms; by default the header's BUNIT, else G. In gauss they are shown at +-100 G, in any other unit
         over nearly all their values.
     """
-    rows = _product_rows(magnetogram, header, euv, channels, truth, unit, room=4)
-    _save(rows_of_panels(rows, View.of_header(header), place(header, channels), north_up=True, numbered=True), path)
+    rows = product_rows(magnetogram, header, euv, channels, truth, unit, room=4)
+    save_figure(rows_of_panels(rows, View.of_header(header), place(header, channels), north_up=True, numbered=True), path)
 
 
-def story(path: str | os.PathLike, magnetogram: Any, header: fits.Header, *, euv: Any = None,
-          channels: Sequence[Channel] | None = None, truth: Any = None, unit: str | None = None,
-          spacecraft: Mapping[str, tuple[float, float]] | None = None) -> None:
-    """Draw the preview's images and, beside them, where the spacecraft stood around the Sun.
-
-    Parameters
-    ----------
-    path, magnetogram, header, euv, channels, truth, unit
-        As in `preview`; the header must give the observer's place.
-    spacecraft : mapping of str to (float, float), optional
-        Stonyhurst longitude (degrees) and distance (au) of other spacecraft, by name. STEREO spacecraft that are not named
-        are drawn hollow, where their mean orbits put them.
-
-    Raises
-    ------
-    UserError
-        The header does not say where the observer was, or when.
-    """
-    view = View.of_header(header)
-    if view is None or not header.get("DATE-OBS"):
-        raise UserError(f"{path}: the story needs HGLN_OBS, HGLT_OBS, DSUN_OBS, DATE-OBS and helioprojective axes in the header; "
-                        "draw a preview instead")
-    rows = _product_rows(magnetogram, header, euv, channels, truth, unit, room=3)
-    figure = rows_of_panels(rows, view, place(header, channels), north_up=True, numbered=True, blank=1)
-    axes = polar_axes(figure, len(rows[-1]))
-    _show_orbits(axes, view, spacecraft_name(header, channels), datetime.fromisoformat(str(header["DATE-OBS"])), spacecraft or {})
-    _save(figure, path)
-
-
-def _show_orbits(axes: PolarAxes, view: View, observer: str, time: datetime, known: Mapping[str, tuple[float, float]]) -> None:
-    """The Sun from solar north with the Earth below, the hemisphere that the observer saw, and the spacecraft around it."""
-    from pix2pixcc.synthetic_sun.camera import observer_at
-
-    earth = observer_at("SDO", time)
-    places = {"Earth": (0.0, earth.distance), **known, observer: (view.longitude, view.distance / AU_METRES)}
-    computed = {name: (there.longitude, there.distance) for name in ("STEREO-A", "STEREO-B") if name not in places
-                and not (name == "STEREO-B" and time.year > 2014) for there in [observer_at(name, time)]}
-    axes.set_theta_zero_location("S")
-    axes.bar(np.radians(view.longitude), 1.0, width=np.pi, color=GRID_COLOUR, alpha=0.18, linewidth=0)
-    axes.plot(0, 0, "o", color="#f5b800", markersize=14)
-    for name, (longitude, distance) in {**places, **computed}.items():
-        angle = np.radians(longitude)
-        colour = {"Earth": "#2e8b57", "STEREO-A": "#c8102e", "STEREO-B": "#1f5fbf"}.get(name, "black")
-        axes.plot(angle, distance, "o", color=colour, markersize=7, fillstyle="none" if name in computed else "full")
-        inwards = 45 < abs(longitude) < 135
-        aside = "center" if name == "Earth" else "left" if (longitude > 0) != inwards else "right"
-        above = abs(longitude) < 90 and name != "Earth"
-        axes.annotate(name, (angle, distance), (0, 6 if above else -6), textcoords="offset points", color=colour, fontsize=8,
-                      ha=aside, va="bottom" if above else "top")
-    axes.set(ylim=(0, 1.35), yticks=[0.5, 1.0], yticklabels=["0.5", "1 au"])
-    taken = np.array([longitude for longitude, _ in {**places, **computed}.values()])
-    axes.set_rlabel_position(max(np.arange(22.5, 360, 45), key=lambda angle: np.abs((angle - taken + 180) % 360 - 180).min()))
-    axes.set_thetagrids(range(0, 360, 45), [signed(longitude) for longitude in (0, 45, 90, 135, 180, -135, -90, -45)])
-    axes.tick_params(labelsize=7, pad=0)
-    axes.grid(linewidth=0.4, alpha=0.6)
-    axes.set_title(f"seen from solar north\nshaded: the half facing {observer or 'the observer'}", fontsize=9, linespacing=1.25, pad=8)
-    if computed:
-        axes.text(0.5, -0.17, "hollow: placed by its mean orbit", fontsize=7, ha="center", transform=axes.transAxes)

@@ -14,12 +14,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 
 from pix2pixcc.images.cubes import Channel
-
-__all__ = ["AU_METRES", "View", "caption", "graticule", "limb", "place", "project", "signed", "spacecraft_name"]
-
-RSUN_METRES = 695.7e6
-AU_METRES = 149_597_870_700.0
-LIMB = 0.98                                       # cubes and products hold no data beyond this fraction of the radius
+from pix2pixcc.solar.geometry import LIMB, RSUN_METRES
+from pix2pixcc.solar.instruments import spacecraft_of
 
 
 @dataclass(frozen=True)
@@ -103,10 +99,8 @@ def spacecraft_name(header: fits.Header | None, channels: Sequence[Channel] | No
     if header is not None:
         words += [str(header[key]) for key in ("OBSRVTRY", "INPUTDAT", "TELESCOP", "INSTRUME") if key in header]
     for word in words:
-        if match := re.search(r"(?:STEREO[_ -]|EUVI-)([AB])", word, re.IGNORECASE):
-            return f"STEREO-{match[1].upper()}"
-        if re.search(r"SDO|AIA|HMI", word):
-            return "SDO"
+        if spacecraft := spacecraft_of(word):
+            return spacecraft.name
     return words[0].replace("_", " ") if words else ""
 
 

@@ -15,10 +15,9 @@ from scipy import ndimage, stats
 from pix2pixcc.evaluation import metrics
 from pix2pixcc.evaluation.figures import evaluation_page
 from pix2pixcc.evaluation.scores import evaluate_image, pool, summary_of
-from pix2pixcc.options import evaluate_parser
 from pix2pixcc.solar.geometry import disk_of_header, registered_disk
 from pix2pixcc.utils import UserError
-from pix2pixCC_Evaluate import main
+from pix2pixCC_Evaluate import main, make_parser
 
 SIZE = 64
 TIMES = ["20110305_000000", "20110305_120000", "20110306_000000", "20110306_120000"]
@@ -328,7 +327,7 @@ def test_error_by_distance_adds_up_to_the_error_of_the_disk():
 
 
 def test_the_parsers_defaults_are_those_of_the_metrics():
-    opt = evaluate_parser().parse_args(["--generated", "a", "--real", "b"])
+    opt = make_parser().parse_args(["--generated", "a", "--real", "b"])
     assert (opt.binning, opt.active_threshold, opt.active_smoothing, opt.polarity_threshold, opt.ssim_range) == (
         metrics.BINNING, metrics.ACTIVE_THRESHOLD, metrics.ACTIVE_SMOOTHING, metrics.POLARITY_THRESHOLD, metrics.SSIM_RANGE)
 

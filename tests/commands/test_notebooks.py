@@ -15,10 +15,9 @@ from PIL import Image
 from pix2pixcc.evaluation.scores import evaluate_image
 from pix2pixcc.generation.products import input_name, inputs_of
 from pix2pixcc.images.cubes import read_channel_cards
-from pix2pixcc.solar.geometry import disk_of_header
-from pix2pixcc.synthetic_sun.camera import Observer
+from pix2pixcc.solar.geometry import AU_METRES, disk_of_header
+from pix2pixcc.solar.orbits import Observer
 from pix2pixcc.synthetic_sun.sun import SyntheticSun
-from pix2pixcc.visuals.view import AU_METRES
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "notebooks"

@@ -16,7 +16,8 @@ from sunpy.map.header_helper import make_heliographic_header
 
 from pix2pixcc.generation.products import input_name, inputs_of, product_header, write_product
 from pix2pixcc.images.cubes import Channel, write_cube
-from pix2pixcc.solar.headers import disk_mask, mean_header, registered_header
+from pix2pixcc.solar.geometry import disk_mask
+from pix2pixcc.solar.headers import mean_header, registered_header
 from pix2pixcc.utils import VERSION
 
 PUBLISHED = ["STEREO/EUVI-B_304a_2011-03-05T11:56:43", "STEREO/EUVI-B_195a_2011-03-05T12:00:58", "STEREO/EUVI-B_171a_2011-03-05T12:14:28",

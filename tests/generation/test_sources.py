@@ -8,12 +8,13 @@ import torch
 from astropy.io import fits
 from running import observer_header, write_cubes
 
+from pix2pixcc.generation.output import Output
 from pix2pixcc.generation.products import inputs_of
-from pix2pixcc.generation.sources import Loaded, Output, Source, SourceDataset, Unreadable, find_sources, raw_sources
+from pix2pixcc.generation.sources import Loaded, Source, SourceDataset, Unreadable, find_sources, raw_sources
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.images.files import Image
+from pix2pixcc.pipeline import Scaling
 from pix2pixcc.preparation.index import index_archive
-from pix2pixcc.scaling import Scaling
 from pix2pixcc.utils import UserError
 
 PROVENANCE = {"model": "pix2pixCC", "checkpoint": "5_G.pt", "checkpoint_sha256": "0" * 64, "iteration": 5}

@@ -19,8 +19,8 @@ from astropy.io import fits
 from PIL import Image as PillowImage
 
 from pix2pixcc.images.cubes import Channel, write_cube
-from pix2pixcc.images.files import FITS_FORMATS, FORMATS, format_of, list_images, read_image, write_image
-from pix2pixcc.utils import UserError
+from pix2pixcc.images.files import list_images, read_image, write_image
+from pix2pixcc.utils import FITS_FORMATS, FORMATS, UserError, format_of
 
 EXACT = (*FITS_FORMATS, "npy", "tif", "tiff")
 

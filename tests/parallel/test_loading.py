@@ -8,10 +8,10 @@ import torch
 from tiny import write_pairs
 
 from pix2pixcc.parallel import loading
-from pix2pixcc.parallel.loading import batches_on, read_by_processes
+from pix2pixcc.parallel.loading import batches_on
 from pix2pixcc.parallel.signals import without_signals
-from pix2pixcc.pipeline import Augmentation, PairDataset
-from pix2pixcc.scaling import Scaling
+from pix2pixcc.parallel.workers import read_by_processes
+from pix2pixcc.pipeline import Augmentation, PairDataset, Scaling
 from pix2pixcc.utils import UserError
 
 CPU = torch.device("cpu")

@@ -13,7 +13,6 @@ from pix2pixcc.preparation import index as archive
 from pix2pixcc.preparation.holdout import TestDays, near_test, split_pairs
 from pix2pixcc.preparation.index import FOREIGN, Record, index_archive, load_index, save_index
 from pix2pixcc.preparation.pairing import (
-    MAGNETOGRAM,
     Track,
     describe_missing,
     farside_channels,
@@ -21,6 +20,7 @@ from pix2pixcc.preparation.pairing import (
     frontside_pairs,
     tracks_of,
 )
+from pix2pixcc.solar.instruments import MAGNETOGRAM
 from pix2pixcc.utils import UserError
 
 START = datetime(2011, 3, 5, 12)

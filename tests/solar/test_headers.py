@@ -12,15 +12,8 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from observation_files import AIA, EUVI_A, EUVI_B, EUVI_HEADER, HMI, disk_image, pointed, real_header, rescaled
 
-from pix2pixcc.solar.headers import (
-    disk_mask,
-    disk_place,
-    has_observer,
-    mean_header,
-    observer_disk_mask,
-    registered_header,
-    sky_of_header,
-)
+from pix2pixcc.solar.geometry import disk_mask, disk_place, observer_disk_mask
+from pix2pixcc.solar.headers import has_observer, mean_header, registered_header, sky_of_header
 from pix2pixcc.utils import UserError
 
 REAL_HEADERS = pytest.mark.parametrize("path", [EUVI_A, EUVI_B, AIA, HMI, EUVI_HEADER], ids=lambda path: path.name)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from observation_files import AIA, EUVI_A, EUVI_B, magnetogram_header, real_header, rescaled
 
-from pix2pixcc.solar.headers import observer_disk_mask
+from pix2pixcc.solar.geometry import observer_disk_mask
 from pix2pixcc.solar.observations import Observation, read_observation
 from pix2pixcc.solar.quality import header_problem, quality_problem
 

@@ -26,9 +26,11 @@ from observation_files import (
 )
 
 from pix2pixcc.solar import registration as solar
-from pix2pixcc.solar.headers import LIMB, RADIUS_FRACTION, disk_mask, registered_header
+from pix2pixcc.solar.geometry import LIMB, RADIUS_FRACTION, disk_mask
+from pix2pixcc.solar.headers import registered_header
 from pix2pixcc.solar.observations import mean_time, read_observation
-from pix2pixcc.solar.registration import normalise_euv, prepare_channel, reference_time, register
+from pix2pixcc.solar.orbits import reference_time
+from pix2pixcc.solar.registration import normalise_euv, prepare_channel, register
 from pix2pixcc.utils import UserError
 
 REAL_FILES = pytest.mark.parametrize("path", [EUVI_A, EUVI_B, AIA], ids=["EUVI-A", "EUVI-B", "AIA"])

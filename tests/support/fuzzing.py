@@ -11,7 +11,8 @@ import numpy as np
 from damage import chances, originals, strange, write_damaged
 from tiny import NETWORK, finish, start
 
-from pix2pixcc.images.files import FORMATS, list_images
+from pix2pixcc.images.files import list_images
+from pix2pixcc.solar.orbits import observer_at
 from pix2pixcc.synthetic_sun.archives import (
     AIA_OFFSET,
     EUVI_OFFSET,
@@ -21,7 +22,7 @@ from pix2pixcc.synthetic_sun.archives import (
     write_euvi,
     write_hmi,
 )
-from pix2pixcc.synthetic_sun.camera import observer_at
+from pix2pixcc.utils import FORMATS
 
 SIZE = 32
 NOON = datetime(2011, 3, 5, 12)

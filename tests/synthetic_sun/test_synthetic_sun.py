@@ -16,11 +16,12 @@ from sunpy.sun.models import differential_rotation
 
 import pix2pixCC_Simulate as synthetic_sun
 from pix2pixcc.images.cubes import read_channel_cards
-from pix2pixcc.solar.headers import disk_mask
+from pix2pixcc.solar.geometry import disk_mask
+from pix2pixcc.solar.orbits import Observer, observer_at
 from pix2pixcc.solar.registration import prepare_channel
 from pix2pixcc.synthetic_sun import field as synthetic_field
 from pix2pixcc.synthetic_sun.archives import sky_header
-from pix2pixcc.synthetic_sun.camera import Camera, Observer, observer_at
+from pix2pixcc.synthetic_sun.camera import Camera
 from pix2pixcc.synthetic_sun.datasets import write_pairs, write_raw
 from pix2pixcc.synthetic_sun.sun import PASSBANDS, Surface, SyntheticSun
 from pix2pixcc.utils import UserError

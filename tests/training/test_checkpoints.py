@@ -7,15 +7,8 @@ import pytest
 import torch
 
 from pix2pixcc.networks import Generator
-from pix2pixcc.training.checkpoints import (
-    Best,
-    RunFolder,
-    load_weights,
-    read_tensors,
-    read_weights,
-    save_tensors,
-    snapshot,
-)
+from pix2pixcc.training.checkpoints import load_weights, read_tensors, read_weights, save_tensors, snapshot
+from pix2pixcc.training.folder import Best, RunFolder
 from pix2pixcc.utils import UserError
 
 

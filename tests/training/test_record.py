@@ -5,16 +5,10 @@ import pytest
 from running import write_cubes
 
 from pix2pixcc.options import parse, train_parser
-from pix2pixcc.training.checkpoints import RunFolder
+from pix2pixcc.training.data import find_training_data, hold_out
+from pix2pixcc.training.folder import RunFolder
 from pix2pixcc.training.loss_table import LossTable
-from pix2pixcc.training.record import (
-    as_built,
-    changed_options,
-    find_training_data,
-    hold_out,
-    options_record,
-    scaling_flags,
-)
+from pix2pixcc.training.record import as_built, changed_options, options_record, scaling_flags
 from pix2pixcc.utils import UserError
 
 

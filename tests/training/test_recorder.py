@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pix2pixcc.training import recorder as module
-from pix2pixcc.training.checkpoints import RunFolder
+from pix2pixcc.training.folder import RunFolder
 from pix2pixcc.training.recorder import Recorder
 from pix2pixcc.utils import UserError
 

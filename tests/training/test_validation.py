@@ -8,10 +8,10 @@ from running import write_cubes
 
 from pix2pixcc.evaluation.metrics import score
 from pix2pixcc.images.files import list_images, read_image
+from pix2pixcc.images.pairs import pair_files
 from pix2pixcc.parallel.ranks import Ranks
-from pix2pixcc.pipeline import pair_files
-from pix2pixcc.scaling import Scaling
-from pix2pixcc.solar.headers import disk_mask
+from pix2pixcc.pipeline import Scaling
+from pix2pixcc.solar.geometry import disk_mask
 from pix2pixcc.training.validation import SCORES, Sample, validate
 
 INPUT = Scaling((1.0,), (200.0,), (True,))

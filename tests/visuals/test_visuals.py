@@ -19,7 +19,8 @@ from pix2pixcc.utils import UserError
 from pix2pixcc.visuals import curves
 from pix2pixcc.visuals import sheets as visuals
 from pix2pixcc.visuals.curves import loss_curves
-from pix2pixcc.visuals.sheets import preview, sample_images, sample_sheet, story
+from pix2pixcc.visuals.sheets import preview, sample_images, sample_sheet
+from pix2pixcc.visuals.story import story
 from pix2pixcc.visuals.view import RSUN_METRES, View, caption, graticule, place, project, signed, spacecraft_name
 
 SIZE = 64

@@ -1,0 +1,56 @@
+"""Spacecraft and instruments: one table of what each is called in headers, channels, files and pictures."""
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+MAGNETOGRAM = "SDO/HMI magnetogram"            # the channel name of a line-of-sight magnetogram
+
+
+@dataclass(frozen=True)
+class Spacecraft:
+    """One observer and its EUV instrument.
+
+    Attributes
+    ----------
+    name : str
+        As people write it: 'STEREO-B'.
+    keyword : str
+        As the cards OBSRVTRY and INPUTDAT write it: 'STEREO_B'.
+    stem : str
+        How the names of its files begin: 'stereo_b'.
+    euv : str
+        How the names of its EUV channels begin: 'STEREO/EUVI-B'.
+    """
+
+    name: str
+    keyword: str
+    stem: str
+    euv: str
+
+    def passband(self, passband: str) -> str:
+        """Return this instrument's twin of a passband in angstrom: EUVI's 195 is AIA's 193; others keep their number."""
+        return (AIA_OF_EUVI if self is SDO else EUVI_OF_AIA).get(passband, passband)
+
+    def channel(self, passband: str) -> str:
+        """Return the name of its channel nearest to a passband in angstrom: 'STEREO/EUVI-B 195' for '193' and '195'."""
+        return f"{self.euv} {self.passband(passband)}"
+
+
+SDO = Spacecraft("SDO", "SDO", "sdo", "SDO/AIA")
+STEREO_A = Spacecraft("STEREO-A", "STEREO_A", "stereo_a", "STEREO/EUVI-A")
+STEREO_B = Spacecraft("STEREO-B", "STEREO_B", "stereo_b", "STEREO/EUVI-B")
+SPACECRAFT = {each.name: each for each in (SDO, STEREO_A, STEREO_B)}
+
+AIA_OF_EUVI = {"304": "304", "195": "193", "171": "171"}      # EUVI passband -> AIA's of about the same temperature, angstrom
+EUVI_OF_AIA = {aia: euvi for euvi, aia in AIA_OF_EUVI.items()}
+
+_STEREO = re.compile(r"(?:STEREO[_ -]|EUVI-)([AB])(?![A-Z])", re.IGNORECASE)
+_SDO = re.compile(r"SDO|AIA|HMI")
+
+
+def spacecraft_of(text: str) -> Spacecraft | None:
+    """Return the spacecraft that a header's card, a channel or a name speaks of ('STEREO_B', 'STEREO/EUVI-B 304'), or None."""
+    if match := _STEREO.search(text):
+        return STEREO_A if match[1].upper() == "A" else STEREO_B
+    return SDO if _SDO.search(text) else None

@@ -1,0 +1,213 @@
+"""The folder of a run: where each of its files lies, and which checkpoints are there."""
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pix2pixcc.training.checkpoints import read_tensors
+from pix2pixcc.training.lock import FolderLock
+from pix2pixcc.utils import UserError, read_json, write_json
+
+NETWORKS = ("G", "D", "G_ema")      # as they stand in the names of weight files
+STATE_KEYS = {"iteration": int, "record": dict, "training": dict, "lr_factor": float}
+
+
+@dataclass(frozen=True)
+class Best:
+    """The checkpoint with the highest validated correlation: iteration, network (G or G_ema) and its score."""
+
+    iteration: int
+    network: str
+    cc_binned: float
+
+
+class RunFolder:
+    """Paths and files of one run.
+
+    Parameters
+    ----------
+    name : str
+        The data set's name; it must stay inside `root`.
+    root : path
+        The folder of all runs.
+
+    Raises
+    ------
+    UserError
+        The name, or a link in the folder, leads elsewhere.
+    """
+
+    def __init__(self, name: str, root: str | os.PathLike = "checkpoints"):
+        if not name or name in (".", "..") or re.search(r"[/\\\0]", name) or len(os.fsencode(name)) > 255:
+            raise UserError(f"--dataset_name {name!r} must be a plain name: it names one folder under ./{root}/")
+        self.path = Path(root) / name
+        self.options = self.path / "options.json"
+        self.losses = self.path / "losses.csv"
+        self.model = self.path / "Model"
+        self.states = self.path / "State"
+        self.samples = self.path / "Image" / "Train"
+        self.generated = self.path / "Image" / "Test"
+        self.board = self.path / "tensorboard"
+        self.best_file = self.path / "best.json"
+        self.lock = FolderLock(self.path / "train.lock")
+        inside = Path(root).resolve()
+        for folder in (self.path, self.model, self.states, self.samples, self.generated, self.board):
+            if not (place := _resolved(folder)).is_relative_to(inside):
+                raise UserError(f"{folder} leads to {place}: results stay in {inside}. "
+                                f"To keep them on another disk, make ./{root} itself a link")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder, made if missing, for one training; see `FolderLock.held`."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot make {self.path}: {error.strerror}. Choose a place that can be written to") from error
+        with self.lock.held():
+            yield
+
+    def weights(self, iteration: int, network: str) -> Path:
+        """`Model/<iteration>_<network>.pt`; network is one of `NETWORKS`."""
+        return self.model / f"{iteration}_{network}.pt"
+
+    def iterations(self, network: str = "G") -> list[int]:
+        """The iterations whose weights are there, in order."""
+        return _numbers(self.model, rf"(\d+)_{network}\.pt")
+
+    def state(self, iteration: int) -> Path:
+        return self.states / f"{iteration}.pt"
+
+    def state_iterations(self) -> list[int]:
+        """The iterations whose training states are there, in order."""
+        return _numbers(self.states, r"(\d+)\.pt")
+
+    def choose(self, wanted: str, network: str = "G") -> list[int]:
+        """The iterations that `--iteration` means: a number, `best`, or -1 for all.
+
+        Raises
+        ------
+        UserError
+            No such checkpoint; the message lists those that exist.
+        """
+        there = self.iterations(network)
+        if not there:
+            raise UserError(f"no {network} checkpoints in {self.model}: train first, or set --dataset_name"
+                            + (" (train with --ema for --average)" if network == "G_ema" else ""))
+        if wanted == "-1":
+            return there
+        if wanted == "best":
+            best = self.best()
+            if best is None:
+                raise UserError(f"--iteration best: {self.path} has no best checkpoint; train with --val_during_train")
+            wanted = str(best.iteration)
+        if not re.fullmatch(r"[0-9]{1,18}", wanted):
+            raise UserError(f"--iteration {wanted}: give a number, 'best', or -1 for all; there are {_listed(there)}")
+        if int(wanted) not in there:
+            raise UserError(f"--iteration {wanted}: no {self.weights(int(wanted), network)}; there are {_listed(there)}")
+        return [int(wanted)]
+
+    def best(self) -> Best | None:
+        """What `best.json` says; None if there is none.
+
+        Raises
+        ------
+        UserError
+            It says something else.
+        """
+        if not self.best_file.is_file():
+            return None
+        iteration, network, score = map(read_json(self.best_file).get, ("iteration", "network", "cc_binned"))
+        if type(iteration) is not int or network not in NETWORKS or not isinstance(score, int | float):
+            raise UserError(f"{self.best_file} names no checkpoint; delete it, and choose one with --iteration")
+        return Best(iteration, network, float(score))
+
+    def set_best(self, best: Best | None) -> None:
+        """Write `best.json`, or remove it."""
+        if best is None:
+            self.best_file.unlink(missing_ok=True)
+        elif best != self._best_or_none():
+            write_json(self.best_file, vars(best))
+
+    def _best_or_none(self) -> Best | None:
+        try:
+            return self.best()
+        except UserError:
+            return None
+
+    def read_state(self, iteration: int) -> dict:
+        """The training state of `iteration`; `UserError` if it is missing or damaged."""
+        path = self.state(iteration)
+        state = read_tensors(path)
+        wrong = [key for key, kind in STATE_KEYS.items() if not isinstance(state.get(key), kind)]
+        if wrong or not isinstance(state["record"].get("options"), dict):
+            raise UserError(f"{path} is no training state of this program: it has no {(wrong or ['options'])[0]}; move it away")
+        if state["iteration"] != iteration:
+            raise UserError(f"{path} is the training state of iteration {state['iteration']}; give it its own name again, or move it away")
+        return state
+
+    def newest_good_state(self, before: int | None = None) -> tuple[int, dict] | None:
+        """The newest training state that can be read, unreadable ones passed over with a warning; None in a new folder.
+
+        Parameters
+        ----------
+        before : int, optional
+            Take none that is later than this.
+        """
+        for iteration in reversed(self.state_iterations()):
+            if before is not None and iteration > before:
+                continue
+            try:
+                return iteration, self.read_state(iteration)
+            except UserError as error:
+                print(f"warning: {error}; trying the state before it", file=sys.stderr)
+        if self.iterations():
+            raise UserError(f"no training state in {self.states} can be read; start from the newest weights with "
+                            f"--latest_iter {self.iterations()[-1]}")
+        return None
+
+    def prune_states(self, newest: int, keep: int) -> None:
+        """Delete training states, but neither `newest` (just written), nor the `keep` - 1 before it, nor that of the best checkpoint.
+
+        Later ones are of a branch that this run has left by going back; they go now that it has a state of its own. Weights in
+        Model/ are never deleted.
+        """
+        best = self._best_or_none()
+        earlier = [iteration for iteration in self.state_iterations() if iteration <= newest]
+        kept = {*earlier[-keep:], best.iteration if best else newest}
+        for iteration in self.state_iterations():
+            if iteration not in kept:
+                self.state(iteration).unlink(missing_ok=True)
+
+    def remove_leftovers(self) -> None:
+        """Delete what a killed process left half-written; beside products only what is a day old, as others may be writing there."""
+        for folder in (self.path, self.model, self.states, self.samples):
+            for leftover in folder.glob(".part-*"):
+                leftover.unlink(missing_ok=True)
+        for leftover in self.generated.glob("*/.part-*"):
+            with contextlib.suppress(OSError):
+                if leftover.lstat().st_mtime < time.time() - 86400:
+                    leftover.unlink()
+
+
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:      # links in a circle
+        raise UserError(f"{path} leads nowhere ({error}); remove that link") from error
+
+
+def _numbers(folder: Path, pattern: str) -> list[int]:
+    names = os.listdir(folder) if folder.is_dir() else []
+    return sorted(int(match[1]) for name in names if (match := re.fullmatch(pattern, name, re.ASCII)) and str(int(match[1])) == match[1])
+
+
+def _listed(iterations: list[int]) -> str:
+    return ", ".join(map(str, iterations if len(iterations) <= 12 else [*iterations[:4], "...", *iterations[-4:]]))
