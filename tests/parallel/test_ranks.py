@@ -149,7 +149,7 @@ def test_parameters_are_counted():
 
 def test_freed_memory_is_used_again_instead_of_asking_for_fresh_pages():
     """64 MB are 16,384 pages. The C library settles down after some; in a process of its own, whose memory nothing else has touched."""
-    script = ("import resource, torch\nfrom devices import join_ranks\n"
+    script = ("import resource, torch\nfrom pix2pixcc.parallel.ranks import join_ranks\n"
               "def faults():\n    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
               "with join_ranks('-1'):\n    for _ in range(20):\n        torch.ones(2**24)\n    before = faults()\n"
               "    for _ in range(5):\n        torch.ones(2**24)\n    print(faults() - before)\n")
