@@ -19,7 +19,7 @@ def one_thread():
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """The working directory: an empty folder with a tiny data set."""
-    from tiny import write_pairs
+    from running import write_pairs
 
     monkeypatch.chdir(write_pairs(tmp_path))
     return tmp_path

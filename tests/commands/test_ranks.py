@@ -7,12 +7,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from tiny import ROOT, RUN, assert_same_run, differences, finish, read_state, start_ranks, train, wait_for, write_pairs
+from running import ROOT, RUN, assert_same_run, differences, finish, read_state, start_ranks, train, wait_for, write_pairs
 
 from pix2pixcc.parallel import launching
 from pix2pixcc.parallel import ranks as devices
@@ -181,11 +180,9 @@ def test_the_status_of_the_job_is_that_of_its_ranks(tmp_path, statuses, expected
 
 def test_a_rank_that_fails_or_is_killed_takes_the_others_with_it(tmp_path, monkeypatch):
     monkeypatch.setattr(launching, "GRACE", 0.5)
-    begun = time.monotonic()
     assert launch(script(tmp_path, "sys.exit(4) if rank else time.sleep(100)"), 2) == 4
     with pytest.raises(UserError, match=r"process 1 of 2 was killed by signal 9 \(out of memory\?\)"):
         launch(script(tmp_path, "os.kill(os.getpid(), signal.SIGKILL) if rank else time.sleep(100)"), 2)
-    assert time.monotonic() - begun < 20
 
 
 @pytest.mark.parametrize("number, expected", [(signal.SIGTERM, 143), (signal.SIGINT, 7)])
