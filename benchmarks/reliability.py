@@ -59,8 +59,8 @@ def resumes(folder: Path) -> list[str]:
 
 def kills(folder: Path, number: int, seed: int) -> list[str]:
     """Rows of a table: what became of a training that was killed `number` times."""
-    from survival import survive
     from running import write_pairs
+    from survival import survive
 
     write_pairs(folder)
     outcome = survive(folder, number, iterations=48, seed=seed)

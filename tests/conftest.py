@@ -3,9 +3,11 @@ import os
 
 import pytest
 
+from pix2pixcc.utils import limit_spinning
+
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+limit_spinning()
 
 
 @pytest.fixture
