@@ -27,15 +27,7 @@ from tqdm import tqdm
 from pix2pixcc.images.verification import verify_dataset
 from pix2pixcc.networks import Discriminator, Generator, channel_repeats, initialise_weights
 from pix2pixcc.parallel.loading import batches_on
-from pix2pixcc.parallel.ranks import (
-    Ranks,
-    half_precision,
-    join_ranks,
-    over_ranks,
-    parameter_count,
-    relaunch_on,
-    seed_everything,
-)
+from pix2pixcc.parallel.ranks import Ranks, half_precision, join_ranks, over_ranks, relaunch_on, seed_everything
 from pix2pixcc.parallel.signals import StopSignals, exit_status
 from pix2pixcc.pipeline import Augmentation, ImageStream, PairDataset
 from pix2pixcc.training.data import ScalingFlags, TrainingData, find_training_data
@@ -102,8 +94,7 @@ def main(argv: list[str] | None = None) -> int:
         generator, discriminator, repeats = build_networks(opt, ranks.device)
         record = RunRecord.from_run({name: value for name, value in vars(opt).items() if name != "given"}, data,
                                     ranks=ranks.size, repeats=repeats)
-        ranks.say(record.describe(data, device=str(ranks.device),
-                                  parameters=(parameter_count(generator), parameter_count(discriminator))))
+        ranks.say(record.describe(data, (generator, discriminator), ranks.device))
         if opt.dry_run:
             return 0
         signals = stack.enter_context(StopSignals(speaks=ranks.is_first))
@@ -122,7 +113,8 @@ def main(argv: list[str] | None = None) -> int:
                    mininterval=0.5 if sys.stderr.isatty() else 20) as bar):
             if resumed:
                 recorder.complete(count, training.state_dict())
-            count, stop = train(Run(opt, ranks, folder, data, training, schedule, recorder, signals, bar, count, lr_factor))
+            run = Run(opt, ranks, folder, data, training, schedule, recorder, signals, bar, count, lr_factor)
+            count, stop = train(run)
         if stop and count < schedule.end:
             ranks.say(f"stopped at iteration {count} of {schedule.end}, all saved; "
                       "go on with the same command and --resume")
@@ -208,9 +200,9 @@ def find_data(opt: Namespace, folder: RunFolder) -> TrainingData:
     input_flags, target_flags = (ScalingFlags(**scaling_flags(opt, side)) for side in ("input", "target"))
     data = find_training_data(
         opt.input_dir_train, opt.target_dir_train, input_format=opt.data_format_input,
-        target_format=opt.data_format_target, input_ch=opt.input_ch, target_ch=opt.target_ch, n_downsample=opt.n_downsample,
-        n_D=opt.n_D, data_size=opt.data_size, input_flags=input_flags, target_flags=target_flags,
-        val_fraction=opt.val_fraction,
+        target_format=opt.data_format_target, input_ch=opt.input_ch, target_ch=opt.target_ch,
+        n_downsample=opt.n_downsample, n_D=opt.n_D, data_size=opt.data_size, input_flags=input_flags,
+        target_flags=target_flags, val_fraction=opt.val_fraction,
         validation_dirs=(opt.input_dir_val, opt.target_dir_val) if opt.input_dir_val and opt.target_dir_val else None)
     verify_dataset([*data.pairs, *data.validation], input_ch=opt.input_ch, target_ch=opt.target_ch, data_size=data.size,
                    n_workers=opt.n_workers, remember=None if opt.dry_run else folder.path / "verified.json")
@@ -249,8 +241,8 @@ def start_recorder(opt: Namespace, folder: RunFolder, ranks: Ranks, data: Traini
     if not ranks.is_first:
         return Recorder()
     sample = Sample((data.validation or data.pairs)[0], input_scaling=data.input_scaling,
-                    target_scaling=data.target_scaling, display_scale=opt.display_scale, display_range=opt.display_range,
-                    image_mode=opt.image_mode)
+                    target_scaling=data.target_scaling, display_scale=opt.display_scale,
+                    display_range=opt.display_range, image_mode=opt.image_mode)
     prefixes = (["val"] if opt.ema is None else ["val", "ema"]) if opt.val_during_train else []
     columns = [*TERMS, *(f"{prefix}_{name}" for prefix in prefixes for name in SCORES)]
     return FolderRecorder(folder, record, columns, sample, start=start, epoch=len(data.pairs), keep_last=opt.keep_last)

@@ -208,9 +208,9 @@ def train_parser() -> argparse.ArgumentParser:
 
 def test_parser() -> argparse.ArgumentParser:
     """Make the parser of pix2pixCC_Test.py."""
-    parser = command_parser("pix2pixCC_Test.py", "Generate images with a trained model: from model-ready files, or from "
-                            "raw EUVI FITS. Networks and scaling come from the checkpoint's options.json; a flag that "
-                            "contradicts it is an error.")
+    parser = command_parser("pix2pixCC_Test.py", "Generate images with a trained model: from model-ready files, or "
+                            "from raw EUVI FITS. Networks and scaling come from the checkpoint's options.json; a flag "
+                            "that contradicts it is an error.")
     _run_flags(parser)
     _data_flags(parser)
     _network_flags(parser)

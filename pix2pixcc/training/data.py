@@ -17,20 +17,10 @@ Pairs = list[tuple[Path, Path]]
 
 @dataclass(frozen=True)
 class ScalingFlags:
-    """What the flags say about the scaling of one side.
+    """Hold what the flags say about the scaling of one side, 'input' or 'target'.
 
-    Attributes
-    ----------
-    side : str
-        'input' or 'target'.
-    lower, upper : list of float, optional
-        Limits in data units, one value or one per channel.
-    log : list of bool, optional
-        Whether the logarithm is taken, one value or one per channel.
-    clip : bool
-        Whether values beyond the limits are set to them.
-    typed : frozenset of str
-        Which of these the user typed; the others are the model's defaults.
+    Limits in data units and logarithms are one value or one per channel. `typed` names those that the user typed; the
+    others are the model's defaults.
     """
 
     side: str
@@ -117,8 +107,8 @@ def find_training_data(input_dir: str, target_dir: str, *, input_format: str, ta
         raise UserError(f"{pairs[0][0]} is {size} pixels wide, its target {pairs[0][1]} {target.data.shape[-1]}; "
                         "make them equal")
     if data_size is not None and data_size != size:
-        raise UserError(f"{pairs[0][0]} is {size} pixels wide, --data_size says {data_size}; leave --data_size out to take "
-                        "the images' own")
+        raise UserError(f"{pairs[0][0]} is {size} pixels wide, --data_size says {data_size}; leave --data_size out "
+                        "to take the images' own")
     _refuse_unfit(size, n_downsample, n_D)
     return TrainingData(pairs, validation, size, input_flags.scaling_of(input), target_flags.scaling_of(target),
                         input.channels, target.channels)
@@ -135,12 +125,12 @@ def hold_out(pairs: Sequence[tuple[Path, Path]], fraction: float) -> tuple[Pairs
 
 
 def _refuse_unfit(size: int, n_downsample: int, n_D: int) -> None:
-    """Raise a `UserError` unless the images can be halved `n_downsample` times, to 2 pixels at least, and the discriminator's
-    last scale keeps the 24 pixels that its convolutions need."""
+    """The generator halves the side down to 2 pixels at least; the discriminator needs 24 at its last scale."""
     multiple, least = 2 ** n_downsample, 24 * 2 ** (n_D - 1)
     if size % multiple:
-        raise UserError(f"images of {size} pixels cannot be halved that often: --n_downsample must be at most "
-                        f"{(size & -size).bit_length() - 1} for this size, or the images padded to a multiple of {multiple}")
+        most = (size & -size).bit_length() - 1
+        raise UserError(f"images of {size} pixels cannot be halved that often: --n_downsample must be at most {most} "
+                        f"for this size, or the images padded to a multiple of {multiple}")
     if size < max(least, 2 * multiple):
-        raise UserError(f"images of {size} pixels are too small: {n_D} discriminator scales (--n_D) need {least} pixels, "
-                        f"{n_downsample} halvings (--n_downsample) {2 * multiple}")
+        raise UserError(f"images of {size} pixels are too small: {n_D} discriminator scales (--n_D) need {least} "
+                        f"pixels, {n_downsample} halvings (--n_downsample) {2 * multiple}")

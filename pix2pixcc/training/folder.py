@@ -20,16 +20,7 @@ STATE_KEYS = {"iteration": int, "record": dict, "training": dict, "lr_factor": f
 
 @dataclass(frozen=True)
 class Best:
-    """The checkpoint with the highest validated correlation.
-
-    Attributes
-    ----------
-    iteration : int
-    network : str
-        'G', or 'G_ema' for the moving average.
-    cc_binned : float
-        Its score, the correlation over bins of 8 x 8 pixels.
-    """
+    """Name the checkpoint with the highest validated correlation: iteration, network (G or G_ema) and its score."""
 
     iteration: int
     network: str
@@ -73,17 +64,12 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder, made if missing, for one training.
-
-        Raises
-        ------
-        UserError
-            It cannot be made or written to, or another training holds it.
-        """
+        """Hold the folder, made if missing, for one training; `UserError` as `FolderLock.held`."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"cannot make {self.path}: {error.strerror}. Choose a place that can be written to") from error
+            raise UserError(f"cannot make {self.path}: {error.strerror}. "
+                            "Choose a place that can be written to") from error
         with self.lock.held():
             yield
 
@@ -125,17 +111,12 @@ class RunFolder:
         if not re.fullmatch(r"[0-9]{1,18}", wanted):
             raise UserError(f"--iteration {wanted}: give a number, 'best', or -1 for all; there are {_listed(there)}")
         if int(wanted) not in there:
-            raise UserError(f"--iteration {wanted}: no {self.weights(int(wanted), network)}; there are {_listed(there)}")
+            raise UserError(f"--iteration {wanted}: no {self.weights(int(wanted), network)}; "
+                            f"there are {_listed(there)}")
         return [int(wanted)]
 
     def best(self) -> Best | None:
-        """Return what `best.json` says; None if there is none.
-
-        Raises
-        ------
-        UserError
-            It names no checkpoint.
-        """
+        """Return what `best.json` says, None if there is none; `UserError` if it names no checkpoint."""
         if not self.best_file.is_file():
             return None
         iteration, network, score = map(read_json(self.best_file).get, ("iteration", "network", "cc_binned"))
@@ -157,36 +138,22 @@ class RunFolder:
             return None
 
     def read_state(self, iteration: int) -> dict:
-        """Read the training state of `iteration`.
-
-        Raises
-        ------
-        UserError
-            It is missing, damaged, or not a state of this iteration.
-        """
+        """Read the training state of `iteration`; `UserError` if it is missing, damaged or another's."""
         path = self.state(iteration)
         state = read_tensors(path)
         wrong = [key for key, kind in STATE_KEYS.items() if not isinstance(state.get(key), kind)]
         if wrong or not isinstance(state["record"].get("options"), dict):
-            raise UserError(f"{path} is no training state of this program: it has no {(wrong or ['options'])[0]}; move it away")
+            raise UserError(f"{path} is no training state of this program: it has no {(wrong or ['options'])[0]}; "
+                            "move it away")
         if state["iteration"] != iteration:
-            raise UserError(f"{path} is the training state of iteration {state['iteration']}; give it its own name again, or move it away")
+            raise UserError(f"{path} is the training state of iteration {state['iteration']}; "
+                            "give it its own name again, or move it away")
         return state
 
     def newest_good_state(self, before: int | None = None) -> int | None:
-        """Return the iteration of the newest training state that can be read; None in a new folder.
+        """Return the iteration of the newest training state that can be read, up to `before`; None in a new folder.
 
-        Unreadable states are passed over with a warning.
-
-        Parameters
-        ----------
-        before : int, optional
-            Take none that is later than this.
-
-        Raises
-        ------
-        UserError
-            There are weights, but no state that can be read.
+        Unreadable states are passed over with a warning; a `UserError` if there are weights, but no state is left.
         """
         for iteration in reversed(self.state_iterations()):
             if before is not None and iteration > before:
@@ -202,10 +169,10 @@ class RunFolder:
         return None
 
     def prune_states(self, newest: int, keep: int) -> None:
-        """Delete training states but for `newest` (just written), the `keep` - 1 before it, and that of the best checkpoint.
+        """Delete training states but `newest`, just written, the `keep` - 1 before it, and that of the best checkpoint.
 
-        Later ones are of a branch that this run has left by going back; they go now that it has a state of its own. Weights
-        in `Model/` are never deleted.
+        Later ones are of a branch that this run has left by going back; they go now that it has a state of its own.
+        Weights in `Model/` are never deleted.
         """
         best = self._best_or_none()
         earlier = [iteration for iteration in self.state_iterations() if iteration <= newest]
@@ -237,7 +204,8 @@ def _resolved(path: Path) -> Path:
 
 def _numbers(folder: Path, pattern: str) -> list[int]:
     names = os.listdir(folder) if folder.is_dir() else []
-    return sorted(int(match[1]) for name in names if (match := re.fullmatch(pattern, name, re.ASCII)) and str(int(match[1])) == match[1])
+    numbers = [match[1] for name in names if (match := re.fullmatch(pattern, name, re.ASCII))]
+    return sorted(int(number) for number in numbers if number == str(int(number)))      # not 010
 
 
 def _listed(iterations: list[int]) -> str:

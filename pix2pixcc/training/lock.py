@@ -18,11 +18,11 @@ from pix2pixcc.utils import UserError
 class FolderLock:
     """Hold a folder through a kernel lock on a file, which names its holder for those who are refused.
 
-    The kernel drops the lock with its process, however that ends, so that the next training takes over, on whichever node;
-    forked loader processes do not keep it. Over NFS it reaches other nodes unless the folder is mounted with `nolock` or
-    `local_lock`: nobody is refused there, and the earlier of two trainings stops at its next `check`, which finds another
-    name in the file. A file system without `flock` gives no lock: whoever is named in the file holds the folder until the
-    file is deleted.
+    The kernel drops the lock with its process, however that ends, so that the next training takes over, on whichever
+    node; forked loader processes do not keep it. Over NFS it reaches other nodes unless the folder is mounted with
+    `nolock` or `local_lock`: nobody is refused there, and the earlier of two trainings stops at its next `check`, which
+    finds another name in the file. A file system without `flock` gives no lock: whoever is named in the file holds the
+    folder until the file is deleted.
 
     Parameters
     ----------
@@ -45,7 +45,8 @@ class FolderLock:
         """
         since = datetime.now().isoformat()
         holder = json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}).encode()
-        lock = FileLock(self.path, blocking=False, thread_local=False, on_acquired=lambda file: _overwrite(file, holder))
+        lock = FileLock(self.path, blocking=False, thread_local=False,
+                        on_acquired=lambda file: _overwrite(file, holder))
         try:
             lock.acquire()
         except Timeout:
@@ -70,8 +71,8 @@ class FolderLock:
     def check(self) -> None:
         """Raise a `UserError` if the lock that this process took is gone: two trainings never write into one folder."""
         if self._holder and self._text() != self._holder:
-            raise UserError(f"{self.path} is gone or another process has taken it: the folder was moved, deleted or taken "
-                            "over. Nothing more is written to it; go on with --resume once it is back and free")
+            raise UserError(f"{self.path} is gone or another process has taken it: the folder was moved, deleted or "
+                            "taken over. Nothing more is written to it; go on with --resume once it is back and free")
 
     def _text(self) -> bytes:
         try:

@@ -24,8 +24,8 @@ from pix2pixcc.utils import UserError, atomic_path, write_json
 from pix2pixcc.visuals.curves import loss_curves
 from pix2pixcc.visuals.gallery import gallery
 
-BEST_BY = {"val_cc_binned": "G", "ema_cc_binned": "G_ema"}      # what chooses the best checkpoint, and of which network
-DRAW_EVERY = 20.0                                               # seconds between two drawings of the curves and the page
+BEST_BY = {"val_cc_binned": "G", "ema_cc_binned": "G_ema"}      # columns that choose the best, and their network
+DRAW_EVERY = 20.0      # seconds from one drawing of the curves and the page to the next: each takes most of one
 _ALWAYS = ("iteration", "epoch", "lr")
 
 
@@ -125,7 +125,8 @@ class FolderRecorder(Recorder):
 
     def report(self, iteration: int, lr: float, losses: dict[str, float]) -> None:
         self._submit(self._table.write, *self._table.add(iteration, iteration / self._epoch, lr, losses))
-        self._submit(self._add_scalars, iteration, {"learning rate": lr} | {f"loss/{name}": loss for name, loss in losses.items()})
+        scalars = {f"loss/{name}": loss for name, loss in losses.items()}
+        self._submit(self._add_scalars, iteration, scalars | {"learning rate": lr})
 
     def _add_scalars(self, iteration: int, values: dict[str, float]) -> None:
         for name, value in values.items():
@@ -166,8 +167,9 @@ class FolderRecorder(Recorder):
 
     def complete(self, iteration: int, training: dict) -> None:
         written = self._folder.state(iteration).stat().st_mtime_ns
-        missing = {network: weights for network, weights in _weights_of(training).items()
-                   if not (path := self._folder.weights(iteration, network)).is_file() or path.stat().st_mtime_ns < written}
+        paths = {network: self._folder.weights(iteration, network) for network in ("G", "D", "G_ema")}
+        there = [network for network, path in paths.items() if path.is_file() and path.stat().st_mtime_ns >= written]
+        missing = {network: weights for network, weights in _weights_of(training).items() if network not in there}
         if missing:
             self._submit(self._write_weights, iteration, snapshot(missing))
 
@@ -196,8 +198,8 @@ def _disk_errors(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"cannot write in {folder.path}: {error.strerror or error}. Free some space there, and go on with "
-                        "--resume; the checkpoints so far are unchanged") from error
+        raise UserError(f"cannot write in {folder.path}: {error.strerror or error}. Free some space there, and go on "
+                        "with --resume; the checkpoints so far are unchanged") from error
 
 
 class LossTable:

@@ -46,11 +46,13 @@ def _choose(folder: RunFolder, *, resume: bool, latest_iter: int) -> tuple[int, 
             folder.read_state(latest_iter)                 # the first rank alone says if it is damaged
             return latest_iter, True
         folder.choose(str(latest_iter))
-        print(f"starting from the weights of iteration {latest_iter}; there is no training state with them, so Adam starts afresh")
+        print(f"starting from the weights of iteration {latest_iter}; there is no training state with them, "
+              "so Adam starts afresh")
         return latest_iter, False
     if resume:
         found = folder.newest_good_state()
-        print("nothing to resume from yet: starting at 0" if found is None else f"resuming from iteration {found}", flush=True)
+        print("nothing to resume from yet: starting at 0" if found is None else f"resuming from iteration {found}",
+              flush=True)
         return found or 0, found is not None
     if there := folder.iterations() or folder.state_iterations():
         raise UserError(f"{folder.path} already holds a run up to iteration {there[-1]}: go on with --resume, "
@@ -72,7 +74,7 @@ def load_bare_weights(folder: RunFolder, iteration: int, generator: Generator, d
 
 
 def state_of(training: AdversarialTraining, ranks: Ranks, lr_factor: float) -> dict:
-    """Return the state to resume from; all ranks ask for it together, as each has its own sums towards the next report."""
+    """Return the state to resume from; all ranks ask for it together, as each has its own sums of the losses."""
     state = training.state_dict()
     return {"training": state | {"sums": ranks.gathered(state["sums"])}, "lr_factor": lr_factor}
 
@@ -115,10 +117,11 @@ def roll_back(folder: RunFolder, training: AdversarialTraining, ranks: Ranks, *,
     if not found:
         raise UserError(f"{where}. Nothing of it was saved; look at these images, or start again with a lower --lr")
     if not allowed:
-        raise UserError(f"{where}. Nothing of it was saved; the last good state is iteration {found}: look at these images, then "
-                        "--resume with a lower --lr and --allow_changed_options, or --on_nan rollback")
+        raise UserError(f"{where}. Nothing of it was saved; the last good state is iteration {found}: look at these "
+                        "images, then --resume with a lower --lr and --allow_changed_options, or --on_nan rollback")
     factor = load_state(training, folder.read_state(found), ranks) / 2
     if factor < 1e-3:
-        raise UserError(f"{where}, again and again from iteration {found} on, with ever lower learning rates. Look at these images")
+        raise UserError(f"{where}, again and again from iteration {found} on, with ever lower learning rates. "
+                        "Look at these images")
     ranks.say(f"\n{where}. Back to iteration {found} with the learning rate times {factor:g}")
     return found, factor

@@ -21,16 +21,9 @@ class Due(NamedTuple):
 
 @dataclass(frozen=True)
 class Schedule:
-    """Say when a run reports, displays and saves, in iterations, which count images.
+    """Say when a run reports, displays and saves: when the count of images passes a multiple, whatever the batch size.
 
-    Attributes
-    ----------
-    report, display, save : int
-        Each acts whenever the count of images passes a multiple of it, whatever the batch size.
-    epoch : int
-        Images in the data set.
-    end : int
-        The iteration at which the run ends, where it is always saved.
+    `epoch` is the number of images in the data set, `end` the iteration of the end, where a run is always saved.
     """
 
     report: int
@@ -47,16 +40,7 @@ class Schedule:
 
 
 def learning_rate(lr: float, epoch: int, n_epochs: int, epoch_decay: int | None) -> float:
-    """Return the rate during `epoch`, counted from 0: constant, then falling linearly to 0 after the last.
-
-    Parameters
-    ----------
-    lr : float
-        The rate of the first epochs.
-    epoch, n_epochs : int
-    epoch_decay : int or None
-        Epochs before it falls; None if it never does.
-    """
+    """Return the rate in `epoch`, counted from 0: `lr` for `epoch_decay` epochs, then linearly to 0 after the last."""
     if epoch_decay is None or epoch < epoch_decay:
         return lr
     return lr * max(0.0, (n_epochs - epoch) / max(1, n_epochs - epoch_decay))

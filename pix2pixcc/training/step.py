@@ -20,18 +20,23 @@ TERMS = ("loss_G", "loss_D", "GAN_G", "FM", "CC")
 
 
 def _make_moments(optimizer: torch.optim.Adam) -> None:
-    """Make Adam's moments now instead of in the first step, so that memory that stays lies apart from memory that is reused."""
+    """Make Adam's moments before the first step, so that memory that stays lies apart from memory that is reused."""
     for group in optimizer.param_groups:
         for weight in group["params"]:
-            optimizer.state[weight] = {"step": torch.zeros((), device=weight.device), "exp_avg": torch.zeros_like(weight),
-                                       "exp_avg_sq": torch.zeros_like(weight)}
+            optimizer.state[weight] = {"step": torch.zeros((), device=weight.device),
+                                       "exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)}
+
+
+def _bare(network: nn.Module) -> nn.Module:
+    """The network without DistributedDataParallel around it."""
+    return network.module if isinstance(network, DistributedDataParallel) else network
 
 
 class AdversarialTraining:
     """Train generator and discriminator together; `step` takes one step of both.
 
-    Both losses come from the same weights. The discriminator sees each pair once: the backward passes of its own loss and of
-    the generator's adversarial and feature-matching terms go through the same graph.
+    Both losses come from the same weights. The discriminator sees each pair once: the backward passes of its own loss
+    and of the generator's adversarial and feature-matching terms go through the same graph.
 
     Parameters
     ----------
@@ -43,23 +48,17 @@ class AdversarialTraining:
         Of Adam.
     lambda_LSGAN, lambda_FM, lambda_CC : float
         Weights of the adversarial, feature-matching and correlation terms; a weight of 0 skips the term.
-    gan_type : {"LSGAN", "GAN"}
-        Of `AdversarialLoss`.
-    fm_cumulative : bool
-        Of `FeatureMatchingLoss`.
-    n_CC : int
-        Resolutions of `CorrelationLoss`; 0 skips it.
-    ccc : bool
-        Of `CorrelationLoss`.
+    gan_type, fm_cumulative, n_CC, ccc
+        Of the losses; `n_CC` 0 skips the correlation.
     half : torch.dtype, optional
         bfloat16 or float16 for the networks' arithmetic; the weights and losses stay in float32.
     ema : float, optional
         Decay of an exponential moving average of the generator, per step.
     """
 
-    def __init__(self, generator: nn.Module, discriminator: nn.Module, *, repeats: tuple[int, int], lr: float, beta1: float,
-                 beta2: float, lambda_LSGAN: float, lambda_FM: float, lambda_CC: float, gan_type: str, fm_cumulative: bool,
-                 n_CC: int, ccc: bool, half: torch.dtype | None = None, ema: float | None = None):
+    def __init__(self, generator: nn.Module, discriminator: nn.Module, *, repeats: tuple[int, int], lr: float,
+                 beta1: float, beta2: float, lambda_LSGAN: float, lambda_FM: float, lambda_CC: float, gan_type: str,
+                 fm_cumulative: bool, n_CC: int, ccc: bool, half: torch.dtype | None = None, ema: float | None = None):
         self.generator, self.discriminator, self.repeats = generator, discriminator, repeats
         self.weights = {"GAN": lambda_LSGAN, "FM": lambda_FM, "CC": lambda_CC if n_CC else 0.0}
         self.adversarial = AdversarialLoss(gan_type)
@@ -85,18 +84,18 @@ class AdversarialTraining:
     @property
     def bare_generator(self) -> nn.Module:
         """The generator without DistributedDataParallel around it."""
-        return self.generator.module if isinstance(self.generator, DistributedDataParallel) else self.generator
+        return _bare(self.generator)
 
     @property
     def bare_discriminator(self) -> nn.Module:
         """The discriminator without DistributedDataParallel around it."""
-        return self.discriminator.module if isinstance(self.discriminator, DistributedDataParallel) else self.discriminator
+        return _bare(self.discriminator)
 
     @property
     def _steps_in_backward(self) -> bool:
-        """Whether each weight of the generator is stepped as soon as its gradient is there, so that one gradient is kept at a time.
+        """Whether each weight of the generator is stepped as soon as its gradient is there: one is kept at a time.
 
-        Both losses have been taken by then. Not where gradients are averaged over ranks, or checked for overflow, first.
+        Both losses have been taken by then. Not where gradients are averaged over ranks or checked for overflow first.
         """
         return not isinstance(self.generator, DistributedDataParallel) and not self.scaler.is_enabled()
 
@@ -124,16 +123,16 @@ class AdversarialTraining:
         # 1. D(x, y): the discriminator's gradients from the real pair. Only its features are kept.
         real, loss_real = self._learn_real(input, target)
 
-        # 2. G(x), and a copy of it, detached, whose gradient is that of the generator's terms through the discriminator.
+        # 2. G(x), and a detached copy of it for the discriminator.
         with self._autocast():
             generated = self.generator(input)
         copy = generated.detach().float().requires_grad_()
 
-        # 3. D(x, G(x)): the gradient of the terms GAN and FM in the copy, and the discriminator's from the generated pair.
+        # 3. D(x, G(x)): the gradient of GAN and FM with respect to the copy, and the discriminator's gradients.
         gradient, gan, matching, loss_generated = self._learn_generated(input, copy, real)
         del real                                                 # frees memory for the generator's backward pass
 
-        # 4. The generator's gradients from that of the copy, and from the term CC.
+        # 4. The generator's gradients, from that of the copy and from the term CC.
         outputs, gradients = [generated], [gradient.to(generated.dtype)]
         correlation = torch.zeros((), device=input.device)
         if self.weights["CC"]:
@@ -143,7 +142,8 @@ class AdversarialTraining:
         torch.autograd.backward(outputs, gradients)
 
         self._step_optimizers()
-        losses = torch.stack([gan + matching + correlation, loss_real + loss_generated, gan, matching, correlation]).detach()
+        loss_G, loss_D = gan + matching + correlation, loss_real + loss_generated
+        losses = torch.stack([loss_G, loss_D, gan, matching, correlation]).detach()
         self.sums += losses
         self.good_steps += losses.isfinite().all() & (self.good_steps == self.steps)
         self.steps += 1
@@ -154,28 +154,25 @@ class AdversarialTraining:
 
         They are averaged over ranks together with those of the generated pair.
         """
-        alone = self.discriminator.no_sync() if isinstance(self.discriminator, DistributedDataParallel) else nullcontext()
-        with alone:
+        network = self.discriminator
+        with network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext():
             with self._autocast():
-                features = self.discriminator(discriminator_pair(input, target, self.repeats))
+                features = network(discriminator_pair(input, target, self.repeats))
             loss = self.adversarial.discriminator(features, real=True)
-            self.scaler.scale(loss).backward(inputs=list(self.discriminator.parameters()))
+            self.scaler.scale(loss).backward(inputs=list(network.parameters()))
         return [[block.detach() for block in scale] for scale in features], loss.detach()
 
     def _learn_generated(self, input: Tensor, copy: Tensor, real: Features) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Take the discriminator's gradients from the generated pair.
 
-        Returns
-        -------
-        gradient : Tensor
-            Of the generator's two terms in `copy`, the generated image.
-        gan, matching, loss : Tensor
-            These two terms, and the discriminator's loss.
+        It returns the gradient of the generator's two terms with respect to `copy`, these terms, and the loss.
         """
         with self._autocast():
             features = self.discriminator(discriminator_pair(input, copy, self.repeats))
         gan = self.weights["GAN"] * self.adversarial.generator(features)
-        matching = self.weights["FM"] * self.feature_matching(real, features) if self.weights["FM"] else torch.zeros_like(gan)
+        matching = torch.zeros_like(gan)
+        if self.weights["FM"]:
+            matching = self.weights["FM"] * self.feature_matching(real, features)
         loss = self.adversarial.discriminator(features, real=False)
         (gradient,) = torch.autograd.grad(self.scaler.scale(gan + matching), copy, retain_graph=True)
         self.scaler.scale(loss).backward(inputs=list(self.discriminator.parameters()))
@@ -202,9 +199,9 @@ class AdversarialTraining:
         return means
 
     def steps_since_divergence(self) -> int:
-        """Return how many steps ago a loss was NaN or infinite for the first time, 1 for the last step; 0 if none was.
+        """Return how many of the latest steps came from the first whose loss was NaN or infinite; 0 if all is well.
 
-        It waits for the device. Weights that have diverged in the last step, whose loss was still good, count as 1.
+        Weights that the last step has spoilt, whose loss was still good, count as 1. It waits for the device.
         """
         if since := self.steps - int(self.good_steps):
             return since
@@ -230,7 +227,8 @@ class AdversarialTraining:
         """Return everything that the next step depends on, besides the data."""
         state = {"generator": self.bare_generator.state_dict(), "discriminator": self.bare_discriminator.state_dict(),
                  "optimizer_G": self.optimizer_G.state_dict(), "optimizer_D": self.optimizer_D.state_dict(),
-                 "scaler": self.scaler.state_dict(), "sums": self.sums, "steps": self.steps, "good_steps": self.good_steps}
+                 "scaler": self.scaler.state_dict(), "sums": self.sums, "steps": self.steps,
+                 "good_steps": self.good_steps}
         if self.average is not None:
             state["average"] = self.average.state_dict()
         return state
@@ -246,10 +244,11 @@ class AdversarialTraining:
         try:
             self.bare_generator.load_state_dict(state["generator"])
             self.bare_discriminator.load_state_dict(state["discriminator"])
-            for optimizer, saved in ((self.optimizer_G, state["optimizer_G"]), (self.optimizer_D, state["optimizer_D"])):
+            optimizers = {"optimizer_G": self.optimizer_G, "optimizer_D": self.optimizer_D}
+            for name, optimizer in optimizers.items():
                 settings = [{name: value for name, value in group.items() if name != "params"}
                             for group in optimizer.param_groups]
-                optimizer.load_state_dict(saved)
+                optimizer.load_state_dict(state[name])
                 for group, own in zip(optimizer.param_groups, settings, strict=True):
                     group.update(own)
                 if any(moment.shape not in (parameter.shape, ()) for parameter, moments in optimizer.state.items()

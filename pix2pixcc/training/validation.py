@@ -44,8 +44,8 @@ class Sample:
         `(1, C, H, W)`, scaled to -1..1, on the CPU.
     """
 
-    def __init__(self, pair: tuple[Path, Path], *, input_scaling: Scaling, target_scaling: Scaling, display_scale: float,
-                 display_range: float, image_mode: str):
+    def __init__(self, pair: tuple[Path, Path], *, input_scaling: Scaling, target_scaling: Scaling,
+                 display_scale: float, display_range: float, image_mode: str):
         self._input = read_image(pair[0], len(input_scaling.lower))
         self._target = read_image(pair[1], len(target_scaling.lower), side="target")
         self._target_scaling = target_scaling
@@ -62,8 +62,8 @@ class Sample:
         """
         real = self._target_scaling.scale(torch.from_numpy(self._target.data))
         solar = self._input.header is not None
-        sample_images(folder, iteration, real, generated[0], display_scale=self._display_scale, image_mode=self._image_mode,
-                      north_up=solar)
+        sample_images(folder, iteration, real, generated[0], display_scale=self._display_scale,
+                      image_mode=self._image_mode, north_up=solar)
         sample_sheet(folder / f"{iteration}_sheet.png", self._input.data, self._target.data,
                      self._target_scaling.unscale(generated[0]).numpy(), self._input.channels,
                      target_range=self._display_range, title=f"iteration {iteration}", header=self._input.header,
