@@ -13,6 +13,7 @@ import argparse
 import os
 
 from pix2pixcc.options import COUNT, POSITIVE, Help, command_parser, share
+from pix2pixcc.utils import UserError, limit_spinning, run_command
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -64,6 +65,7 @@ def add_flags(parser: argparse.ArgumentParser, channels: str, passbands: list[st
 
 if __name__ == "__main__":
     make_parser().parse_args()              # --help and mistyped flags are answered before SunPy is loaded
+limit_spinning()
 
 import re
 import signal
@@ -102,7 +104,6 @@ from pix2pixcc.preparation.report import (
     write_lists,
 )
 from pix2pixcc.solar.instruments import MAGNETOGRAM, STEREO_A, STEREO_B
-from pix2pixcc.utils import UserError, run_command
 
 INDEX_NAME = "headers.jsonl"
 AIA_PASSBANDS = ("94", "131", "171", "193", "211", "304", "335", "1600", "1700", "4500")

@@ -10,6 +10,7 @@ import pix2pixCC_Prepare
 import pix2pixCC_Simulate
 from pix2pixcc import options
 from pix2pixcc.options import parse, train_parser
+from pix2pixcc.utils import VERSION
 
 ROOT = Path(__file__).resolve().parent.parent
 PUBLISHED = {
@@ -74,15 +75,17 @@ def test_a_wrong_flag_is_one_message_and_status_2(argv, message, capsys):
 def test_every_flag_has_help_in_a_named_group(make_parser):
     parser = make_parser()
     for group in parser._action_groups[:2]:
-        assert all(action.dest in ("help", "command") for action in group._group_actions)
+        assert all(action.dest in ("help", "version", "command") for action in group._group_actions)
     assert all(action.help or action.dest == "command" for action in parser._actions)
 
 
-@pytest.mark.parametrize("command", ["pix2pixCC_Train.py", "pix2pixCC_Test.py", "pix2pixCC_Prepare.py", "pix2pixCC_Evaluate.py",
-                                     "pix2pixCC_Simulate.py"])
-def test_help_loads_nothing_heavy(command):
-    """So that it answers in under half a second; the cause is tested, since a busy machine is slow at anything."""
-    result = subprocess.run([sys.executable, "-X", "importtime", ROOT / command, "--help"], capture_output=True, text=True, check=True)
-    assert result.stdout.startswith(f"usage: {command}") and "show this help" in result.stdout
+@pytest.mark.parametrize("flag, words", [("--help", "show this help"), ("--version", VERSION)])
+@pytest.mark.parametrize("command", ["pix2pixCC_Train.py", "pix2pixCC_Test.py", "pix2pixCC_Prepare.py",
+                                     "pix2pixCC_Evaluate.py", "pix2pixCC_Simulate.py"])
+def test_help_and_version_load_nothing_heavy(command, flag, words):
+    """So that they answer at once."""
+    result = subprocess.run([sys.executable, "-X", "importtime", ROOT / command, flag], capture_output=True, text=True,
+                            check=True)
+    assert command in result.stdout.splitlines()[0] and words in result.stdout
     loaded = {line.rpartition("|")[2].strip() for line in result.stderr.splitlines()}
     assert not loaded & {"torch", "numpy", "astropy", "sunpy", "matplotlib", "scipy"}

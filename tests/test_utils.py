@@ -2,6 +2,7 @@
 import json
 import os
 import stat
+import sys
 from datetime import datetime
 
 import pytest
@@ -12,6 +13,8 @@ from pix2pixcc.utils import (
     file_sha256,
     natural_key,
     read_json,
+    limit_spinning,
+    run_as_script,
     run_command,
     stem_of,
     time_in_name,
@@ -31,6 +34,7 @@ def test_the_time_in_a_name(name, time):
 def test_stems_and_order_of_names():
     assert stem_of("a/b.fits.gz") == stem_of("b.fits") == "b"
     assert sorted(["i_10", "i_9", "h_11", "i_9b"], key=natural_key) == ["h_11", "i_9", "i_9b", "i_10"]
+    assert sorted(["1²3", "1²2"], key=natural_key) == ["1²2", "1²3"]      # a digit that is no number
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
@@ -76,3 +80,31 @@ def test_how_a_command_ends(error, status, words, capsys):
     with pytest.raises(SystemExit) as stop:
         run_command(main)
     assert stop.value.code == status and capsys.readouterr().err == words
+
+
+def test_a_script_runs_the_module_that_it_is_named_after(tmp_path, monkeypatch, capsys):
+    (tmp_path / "command_of_this_test.py").write_text("import sys\nprint(__name__, sys.argv[1:], __file__)\nsys.exit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/command_of_this_test", "--flag"])
+    with pytest.raises(SystemExit) as stop:
+        run_as_script()
+    assert stop.value.code == 3
+    assert capsys.readouterr().out == f"__main__ ['--flag'] {tmp_path / 'command_of_this_test.py'}\n"
+
+
+def test_ctrl_c_while_a_script_is_loaded_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "interrupted_command.py").write_text("raise KeyboardInterrupt\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["interrupted_command"])
+    with pytest.raises(SystemExit) as stop:
+        run_as_script()
+    assert stop.value.code == 130 and capsys.readouterr().err == "stopped\n"
+
+
+def test_a_limit_on_spinning_that_the_user_has_set_stays(monkeypatch):
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    limit_spinning()
+    assert os.environ["GOMP_SPINCOUNT"] == "10000"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    limit_spinning()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"

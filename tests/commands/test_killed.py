@@ -1,5 +1,4 @@
 """Whatever ends a training, it goes on where it was: kills, signals, full and vanished disks, divergence, and a second training."""
-import json
 import os
 import re
 import shutil
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from survival import FLAGS, result_of, survive, unreadable
-from tiny import RUN, differences, finish, start, train, wait_for, write_pairs
+from running import RUN, differences, finish, start, train, wait_for, write_pairs
 
 ROLLBACK = ["--no_shuffle", "--save_freq", 6, "--display_freq", 100, "--on_nan", "rollback"]
 SHORT = ["--save_freq", 2, "--report_freq", 2, "--display_freq", 100]
@@ -75,11 +74,10 @@ def test_a_second_ctrl_c_stops_at_once_in_the_middle_of_a_step(here):
     wait_for(Path("checkpoints/run/tensorboard").is_dir)
     time.sleep(1)
     os.killpg(process.pid, signal.SIGINT)
-    wait_for(lambda: "saving; Ctrl-C stops at once" in log(), 5)
-    begun = time.monotonic()
+    wait_for(lambda: "saving; Ctrl-C stops at once" in log())
     os.killpg(process.pid, signal.SIGINT)
-    assert finish(process) == 130 and time.monotonic() - begun < 2
-    assert "all saved" not in log() and not Path("checkpoints/run/State").exists()
+    assert finish(process) == 130
+    assert "all saved" not in log() and not Path("checkpoints/run/State").exists()      # the step in hand was not waited for
     assert Path("checkpoints/run/train.lock").exists()
     result = train(*SHORT, "--n_iterations", 2, "--resume", "--allow_changed_options")
     assert result.status == 0, result.err
@@ -91,12 +89,10 @@ def test_what_a_killed_loader_leaves_does_not_hold_up_the_next_start(here):
     wait_for(Path("checkpoints/run/State/2.pt").is_file)
     process.kill()
     finish(process)
-    begun = time.monotonic()
     again = start(here, "Train", *flags, "--resume")
-    wait_for(lambda: "resuming from iteration" in log(), 20)
-    assert time.monotonic() - begun < 20
+    wait_for(lambda: "resuming from iteration" in log())
     os.kill(again.pid, signal.SIGTERM)
-    finish(again)
+    assert finish(again) == 75
 
 
 def test_a_killed_loader_process_is_a_message(here):
@@ -272,13 +268,17 @@ def test_the_second_training_is_told_who_holds_the_folder(here):
     assert train(*SHORT, "--n_epochs", 1000, "--n_iterations", 4, "--resume").status == 0
 
 
-def test_a_lock_of_another_machine_is_not_broken(here):
-    Path("checkpoints/run").mkdir(parents=True)
-    Path("checkpoints/run/train.lock").write_text(json.dumps({"pid": 1, "host": "node17", "started": "5"}))
-    result = train(*SHORT, "--n_iterations", 2)
-    assert result.status == 2 and "by process 1 on node17" in result.err
-    Path("checkpoints/run/train.lock").unlink()
-    assert train(*SHORT, "--n_iterations", 2).status == 0
+def test_a_job_goes_on_elsewhere_when_its_node_has_died(here):
+    """The name in the lock file is that of another host, and no process holds it."""
+    process = start(here, "Train", *RUN, "--n_workers", 0, *SHORT, "--n_epochs", 1000)
+    wait_for(Path("checkpoints/run/State/2.pt").is_file)
+    process.kill()
+    finish(process)
+    lock = Path("checkpoints/run/train.lock")
+    lock.write_text(lock.read_text().replace(socket.gethostname(), "node17"))
+    result = train(*SHORT, "--n_epochs", 1000, "--n_iterations", 40, "--resume")
+    assert result.status == 0 and "resuming from iteration" in result.out, result.err
+    assert not lock.exists()
 
 
 def test_two_tests_at_once_on_one_checkpoint_do_not_disturb_each_other(here):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny import assert_same_run, run, train, write_pairs
+from running import assert_same_run, run, train, write_pairs
 
 WATCHED = ["--save_freq", 20, "--report_freq", 5, "--display_freq", 20]
 SHAKEN = ["--padding_size", 4, "--max_rotation_angle", 20, "--epoch_decay", 2, "--n_epochs", 8]

@@ -5,7 +5,7 @@ import time
 
 import pytest
 import torch
-from tiny import write_pairs
+from running import write_pairs
 
 from pix2pixcc.parallel import loading
 from pix2pixcc.parallel.loading import batches_on

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from damage import chances, originals, strange, write_damaged
-from tiny import NETWORK, finish, start
+from running import GENERATOR, NETWORK, finish, start
 
 from pix2pixcc.images.files import list_images
 from pix2pixcc.solar.orbits import observer_at
@@ -26,7 +26,6 @@ from pix2pixcc.utils import FORMATS
 
 SIZE = 32
 NOON = datetime(2011, 3, 5, 12)
-GENERATOR = ["--gpu_ids", "-1", "--n_gf", "4", "--n_downsample", "2", "--n_residual", "1"]
 LIMITS = ["--saturation_lower_limit_input", "0", "--saturation_upper_limit_input", "200",
           "--saturation_lower_limit_target", "0", "--saturation_upper_limit_target", "200"]
 CASES = [*((command, data_format) for command in ("Test", "Train", "Evaluate") for data_format in FORMATS),

@@ -1,4 +1,4 @@
-"""What the processes of `tiny.start` are forked from has imported before: the commands, and what they import when they first draw."""
+"""What the processes of `running.start` are forked from has imported before: the commands, and what they import when they first draw."""
 import os
 import sys
 from pathlib import Path

@@ -7,11 +7,12 @@ import shutil
 import time
 import zipfile
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from astropy.io import fits
 from PIL import Image
-from tiny import RUN, differences, finish, start
+from running import RUN, differences, finish, start
 
 FLAGS = [*RUN, "--n_workers", "1", "--save_freq", "4", "--display_freq", "8", "--report_freq", "2", "--padding_size", "2",
          "--epoch_decay", "3", "--val_during_train", "--val_fraction", "0.3", "--ema", "0.9", "--resume"]
@@ -72,15 +73,11 @@ def _read_page(path):
     assert path.read_text().rstrip().endswith("</html>")
 
 
-def _read_lock(path):
-    assert json.loads(path.read_text())["pid"] > 0
-
-
 def _read_fits(path):
     fits.open(path, checksum=True)[0].data.sum()
 
 
-_READERS = {".pt": _read_tensors, ".png": _read_picture, ".csv": _read_table, ".html": _read_page, ".lock": _read_lock, ".fits": _read_fits,
+_READERS = {".pt": _read_tensors, ".png": _read_picture, ".csv": _read_table, ".html": _read_page, ".lock": Path.read_bytes, ".fits": _read_fits,
             ".json": lambda path: json.loads(path.read_text())}
 
 

@@ -95,8 +95,8 @@ def test_the_newest_good_state_is_found(folder, capsys):
     assert folder.newest_good_state() is None
     add_states(folder, 1, 2, 3)
     folder.state(3).write_bytes(b"half")
-    assert folder.newest_good_state()[0] == 2 and "trying the state before it" in capsys.readouterr().err
-    assert folder.newest_good_state(before=1)[0] == 1
+    assert folder.newest_good_state() == 2 and "trying the state before it" in capsys.readouterr().err
+    assert folder.newest_good_state(before=1) == 1
     with pytest.raises(UserError, match=r"State/7\.pt does not exist"):
         folder.read_state(7)
     os.rename(folder.state(2), folder.state(4))
