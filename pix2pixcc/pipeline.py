@@ -165,19 +165,15 @@ class Augmentation:
     def is_on(self) -> bool:
         return self.padding_size > 0 or self.max_rotation_angle > 0
 
-    def __call__(self, input: Tensor, target: Tensor, generator: torch.Generator,
-                 into: tuple[Tensor | None, Tensor | None] = (None, None)) -> tuple[Tensor, Tensor]:
-        """Augment a pair of images of shape (C, H, W), each with its own channels, by the same draw of `generator`.
-
-        What is padded and cropped lies in `into`, if that is given.
-        """
+    def __call__(self, input: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Augment a pair of images of shape (C, H, W), each with its own channels, by the same draw of `generator`."""
         if self.max_rotation_angle > 0:
             angle = (2 * torch.rand((), generator=generator).item() - 1) * self.max_rotation_angle
             input, target = rotate(input, angle), rotate(target, angle)
         if self.padding_size > 0:
             top, left = torch.randint(0, 2 * self.padding_size + 1, (2,), generator=generator).tolist()
             down, right = self.padding_size - top, self.padding_size - left
-            input, target = shift(input, down, right, into[0]), shift(target, down, right, into[1])
+            input, target = shift(input, down, right), shift(target, down, right)
         return input, target
 
 
@@ -192,13 +188,13 @@ def rotate(image: Tensor, angle: float) -> Tensor:
     return v2.functional.rotate(image - background, angle, interpolation=InterpolationMode.BILINEAR).add_(background)
 
 
-def shift(image: Tensor, down: int, right: int, into: Tensor | None = None) -> Tensor:
+def shift(image: Tensor, down: int, right: int) -> Tensor:
     """Move (C, H, W) by whole pixels and repeat the edge: what padding all round and cropping gives, without the larger image."""
     if down == 0 and right == 0:
         return image
     height, width = image.shape[-2:]
     rows, columns = (slice(max(0, by), length + min(0, by)) for by, length in ((down, height), (right, width)))
-    moved = torch.empty_like(image) if into is None else into
+    moved = torch.empty_like(image)
     moved[:, rows, columns] = image[:, max(0, -down):height - max(0, down), max(0, -right):width - max(0, right)]
     moved[:, rows, :columns.start] = moved[:, rows, columns.start, None]
     moved[:, rows, columns.stop:] = moved[:, rows, columns.stop - 1, None]
@@ -241,15 +237,10 @@ class PairDataset(Dataset):
         return len(self.pairs)
 
     def __getitem__(self, key: tuple[int, int] | int) -> dict[str, Any]:
-        return self.load(key)
-
-    def load(self, key: tuple[int, int] | int, into: dict[str, Tensor] | None = None) -> dict[str, Any]:
-        """The item, its images wherever they are; they may be in `into`, which saves a copy to whoever wants them there."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
         input, target = (self._load(path, side) for path, side in zip(self.pairs[index], self.sides, strict=True))
         if self.augmentation is not None:
-            places = (None, None) if into is None else (into["input"], into["target"])
-            input, target = self.augmentation(input, target, _draws(self.seed, epoch, index), places)
+            input, target = self.augmentation(input, target, _draws(self.seed, epoch, index))
         return {"input": input, "target": target, "index": index}
 
     def _load(self, path: Path, side: str) -> Tensor:

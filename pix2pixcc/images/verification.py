@@ -3,21 +3,22 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.images.files import Image, read_image
-from pix2pixcc.parallel.workers import read_by_processes
+from pix2pixcc.parallel.workers import in_parallel
 from pix2pixcc.utils import UserError, write_json
 
-_FORMAT = 1       # of the file that remembers; another number there and all is read anew
+FORMAT = 1            # of the file that remembers; another number there and all is read anew
+SAVE_EVERY = 60       # seconds between two savings of what was found, for a check that is killed
 
 
 @dataclass(frozen=True)
@@ -45,32 +46,28 @@ class Summary:
 
 @dataclass(frozen=True)
 class _Request:
+    """A file to check, and its place among the files of the data set."""
+
+    place: int
     path: Path
     channels: int
     side: str
-    data_size: int | None
 
-    def key(self) -> str:
-        """A file of another length or time of change is another file."""
-        status = self.path.stat()
+    def key(self) -> str | None:
+        """Name the file by path, length and time of change; None if it is not there."""
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
         return f"{self.path.absolute()}|{status.st_size}|{status.st_mtime_ns}|{self.channels}"
 
 
-class _Reader(Dataset):
-    """One file an item: what it holds, or why it cannot be used."""
-
-    def __init__(self, requests: Sequence[_Request]) -> None:
-        self.requests = requests
-
-    def __len__(self) -> int:
-        return len(self.requests)
-
-    def __getitem__(self, index: int) -> tuple[int, dict[str, Any]]:
-        request = self.requests[index]
-        try:
-            return index, _findings(read_image(request.path, request.channels, side=request.side))
-        except UserError as error:
-            return index, {"error": str(error)}
+def _check(request: _Request) -> tuple[int, dict[str, Any]]:
+    """Return the place of a file, and what it holds or why it cannot be used."""
+    try:
+        return request.place, _findings(read_image(request.path, request.channels, side=request.side))
+    except UserError as error:
+        return request.place, {"error": str(error)}
 
 
 def _findings(image: Image) -> dict[str, Any]:
@@ -104,13 +101,14 @@ def verify_dataset(pairs: Sequence[tuple[Path, Path]], *, input_ch: int, target_
     UserError
         Lists the bad files, each with its reason.
     """
-    requests = [_Request(path, channels, side, data_size)
-                for pair in pairs for path, channels, side in zip(pair, (input_ch, target_ch), ("input", "target"), strict=True)]
+    sides = (("input", input_ch), ("target", target_ch))
+    files = [(path, channels, side) for pair in pairs for path, (side, channels) in zip(pair, sides, strict=True)]
+    requests = [_Request(place, *file) for place, file in enumerate(files)]
     if not requests:
         raise UserError("the data set holds no pairs; set --input_dir_train and --target_dir_train")
     found = _read_all(requests, n_workers=n_workers, remember=remember, progress=progress)
     size = data_size or next((finding["size"] for finding in found if "size" in finding), 0)
-    errors = [error for request, finding in zip(requests, found, strict=True) if (error := _error_of(request, finding, size))]
+    errors = [error for request, finding in zip(requests, found, strict=True) if (error := _error_of(request, finding, size, data_size))]
     if not errors and check_cards:
         errors = _contradictions(requests, found)
     if errors:
@@ -119,30 +117,33 @@ def verify_dataset(pairs: Sequence[tuple[Path, Path]], *, input_ch: int, target_
     return _summary(found[0::2], input_ch), _summary(found[1::2], target_ch)
 
 
-def _read_all(requests: Sequence[_Request], *, n_workers: int, remember: str | os.PathLike | None, progress: bool) -> list[dict[str, Any]]:
+def _read_all(requests: Sequence[_Request], *, n_workers: int, remember: str | os.PathLike | None,
+              progress: bool) -> list[dict[str, Any]]:
     known = _recall(remember)
-    keys = [_key_or_none(request) for request in requests]
-    found = {index: known[key] for index, key in enumerate(keys) if key in known}
-    unread = [index for index in range(len(requests)) if index not in found]
-    loader = DataLoader(_Reader([requests[index] for index in unread]), batch_size=None, num_workers=min(n_workers, len(unread)))
+    keys = [request.key() for request in requests]
+    found = {place: known[key] for place, key in enumerate(keys) if key in known}
+    unread = [request for request in requests if request.place not in found]
+    if not unread:
+        return [found[place] for place in range(len(requests))]
+
+    def save() -> None:
+        if remember is not None:
+            good = {keys[place]: finding for place, finding in found.items() if "error" not in finding and keys[place]}
+            write_json(remember, {"format": FORMAT, "files": known | good})
+
+    results = in_parallel(_check, unread, n_workers)
+    due = time.monotonic() + SAVE_EVERY
     try:
-        for place, finding in tqdm(read_by_processes(loader), desc="checking files", unit="file", disable=not progress or not unread):
-            found[unread[place]] = finding
-    except RuntimeError as error:      # PyTorch's word for a process that was killed
-        raise UserError(f"a process that checks files died ({str(error).splitlines()[0]}): "
-                        "give it more memory, or check with fewer processes (--n_workers)") from error
+        for place, finding in tqdm(results, "checking files", len(unread), unit="file", disable=not progress):
+            found[place] = finding
+            if time.monotonic() > due:
+                began = time.monotonic()
+                save()
+                due = 20 * (time.monotonic() - began) + began + SAVE_EVERY      # a twentieth of the time at most
     finally:      # an interrupted check goes on where it was
-        if remember is not None and unread:
-            good = {keys[index]: finding for index, finding in found.items() if "error" not in finding and keys[index]}
-            write_json(remember, {"format": _FORMAT, "files": known | good})
-    return [found[index] for index in range(len(requests))]
-
-
-def _key_or_none(request: _Request) -> str | None:
-    try:
-        return request.key()
-    except OSError:
-        return None
+        results.close()
+        save()
+    return [found[place] for place in range(len(requests))]
 
 
 def _recall(remember: str | os.PathLike | None) -> dict[Any, dict[str, Any]]:
@@ -151,7 +152,7 @@ def _recall(remember: str | os.PathLike | None) -> dict[Any, dict[str, Any]]:
         return {}
     try:
         content = json.loads(Path(remember).read_text())
-        return content["files"] if content["format"] == _FORMAT and all(map(_is_finding, content["files"].values())) else {}
+        return content["files"] if content["format"] == FORMAT and all(map(_is_finding, content["files"].values())) else {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
@@ -161,11 +162,11 @@ def _is_finding(value: Any) -> bool:
     return value.keys() == {"size", "dtype", "lowest", "highest", "cards"} and all(Channel(**card) for card in cards)
 
 
-def _error_of(request: _Request, finding: dict[str, Any], size: int) -> str:
+def _error_of(request: _Request, finding: dict[str, Any], size: int, data_size: int | None) -> str:
     if "error" in finding:
         return finding["error"]
     if finding["size"] != size:
-        wanted = f"--data_size is {size}" if request.data_size else f"the first image has {size}"
+        wanted = f"--data_size is {size}" if data_size else f"the first image has {size}"
         return f"{request.path} has {finding['size']} pixels on a side, {wanted}; all images must have one size"
     return ""
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from pix2pixcc.parallel.signals import TO_BE_CONTINUED
-from pix2pixcc.utils import UserError
+from pix2pixcc.utils import UserError, available_cores
 
 GRACE = 20.0                                               # seconds in which the others may end once a process has failed
 STOPPED = {TO_BE_CONTINUED, 128 + signal.SIGINT}           # statuses of a process that was asked to stop, and did
@@ -37,7 +37,7 @@ def launch(command: Sequence[str], count: int) -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    common = {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // count))} | os.environ | {
+    common = {"OMP_NUM_THREADS": str(max(1, available_cores() // count))} | os.environ | {
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
     processes: list[subprocess.Popen] = []
     try:

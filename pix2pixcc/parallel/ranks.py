@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import datetime
 import os
 import re
@@ -14,7 +15,6 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from pix2pixcc.parallel.heap import keep_freed_memory
 from pix2pixcc.parallel.launching import launch
 from pix2pixcc.utils import UserError
 
@@ -101,15 +101,16 @@ def join_ranks(gpu_ids: str) -> Iterator[Ranks]:
     Raises
     ------
     UserError
-        A GPU number that does not exist (without any GPU, the CPU is used after one warning); memory ran out; a
-        loader process was killed; another rank ended.
+        A GPU number that does not exist (without any GPU, the CPU is used after one warning); memory ran out; another
+        rank ended.
     """
     wanted = parse_gpu_ids(gpu_ids)
     rank, size, local = (_environment(name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
     device = _device(wanted, local, size)
-    keep_freed_memory()
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    else:
+        keep_freed_memory()
     try:
         if size == 1:
             yield Ranks(device)
@@ -146,9 +147,6 @@ def _explained(error: RuntimeError, rank: int) -> str | None:
     if isinstance(error, torch.OutOfMemoryError) or _NO_MEMORY.search(text):
         return (f"memory ran out ({' '.join(text.split())[:160]}). Use a smaller --batch_size, --data_type 16 or "
                 "--checkpoint_activations, or a device with more memory")
-    if "DataLoader worker" in text:
-        return (f"a loader process was killed ({' '.join(text.split())[:160]}): memory or /dev/shm is full. Use fewer --n_workers; "
-                "a training goes on with --resume")
     if dist.is_initialized() and (isinstance(error, dist.DistError) or _LOST.search(text)):
         return f"process {rank} lost the others: one of them has ended; its own message says why. Go on with --resume"
     return None
@@ -182,11 +180,34 @@ def relaunch_on(gpu_ids: str, argv: list[str]) -> int | None:
     return launch([sys.executable, *argv], len(wanted))
 
 
-def half_precision(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device has it, else float16 (which needs loss scaling)."""
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        return torch.float16
-    return torch.bfloat16
+def half_precision(ranks: Ranks) -> torch.dtype | None:
+    """Return in what `--data_type 16` computes: bfloat16 where the device does, else float16 (which needs loss scaling) on a GPU.
+
+    On a CPU without bfloat16 arithmetic it is None, float32, after one warning: an image there takes minutes instead of seconds.
+    """
+    if ranks.device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if _cpu_computes_in_bfloat16():
+        return torch.bfloat16
+    if ranks.is_first:
+        print("warning: this CPU has no bfloat16 arithmetic, so 16 bits would be slower; computing in 32 (--data_type 32 says so)",
+              file=sys.stderr)
+    return None
+
+
+def _cpu_computes_in_bfloat16() -> bool:
+    try:
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    except (AttributeError, RuntimeError):                 # a PyTorch without oneDNN
+        return False
+
+
+def keep_freed_memory() -> None:
+    """Keep the memory of one image for the next: fresh pages of the system cost a fifth of a training step on a CPU."""
+    with contextlib.suppress(OSError, AttributeError):     # only glibc has these settings
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in {-8: 1, -4: 0, -1: -1}.items():      # M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD
+            mallopt(option, value)
 
 
 def seed_everything(seed: int, deterministic: bool = False) -> None:
