@@ -115,17 +115,23 @@ class _Workers:
         self._connections: list[socket.socket] = []
         self._idle: SimpleQueue[socket.socket] = SimpleQueue()
         self._threads = ThreadPoolExecutor(number)
-        atexit.register(self.close)
-        context = _context(preload)
-        with without_signals():
-            for _ in range(number):
-                here, there = socket.socketpair()
-                process = context.Process(target=_serve, args=(function, there, here), daemon=True)
-                process.start()
-                there.close()
-                self._processes.append(process)
-                self._connections.append(here)
-                self._idle.put(here)
+        try:
+            with without_signals():
+                for _ in range(number):
+                    self._start(function, preload)
+        except OSError as error:
+            self.close()
+            raise UserError(f"no worker process can be started ({error.strerror or error}): lower --n_workers") from error
+        atexit.register(self.close)                        # to come before multiprocessing's wait for its processes, after it
+
+    def _start(self, function: Callable, preload: Sequence[str]) -> None:
+        here, there = socket.socketpair()
+        self._connections.append(here)
+        with there:
+            process = _context(preload).Process(target=_serve, args=(function, there, here), daemon=True)
+            process.start()
+        self._processes.append(process)
+        self._idle.put(here)
 
     def __enter__(self) -> _Workers:
         return self

@@ -2,7 +2,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -144,11 +147,37 @@ def test_an_interrupted_check_goes_on_where_it_was(pairs, tmp_path, monkeypatch)
     assert len(json.loads((tmp_path / "files.json").read_text())["files"]) == 5
 
 
-def killed(path, channels, *, side):
-    os._exit(1)
+def remembered(memory):
+    return json.loads(memory.read_text())["files"]
 
 
-def test_a_process_that_dies_is_no_traceback(pairs, monkeypatch):
+@pytest.mark.skipif(sys.platform != "linux", reason="what is patched reaches the workers by a fork")
+def test_a_worker_that_dies_is_a_message_and_the_others_work_is_remembered(pairs, tmp_path, monkeypatch):
+    def killed(path, channels, *, side):
+        if path == pairs[-1][0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read_image(path, channels, side=side)
     monkeypatch.setattr(verification, "read_image", killed)
-    with pytest.raises(UserError, match=r"a process that checks files died .*fewer processes \(--n_workers\)"):
-        verify_dataset(pairs, **FLAGS | {"n_workers": 1})
+    with pytest.raises(UserError, match="^a worker process was killed.*: lower --n_workers"):
+        verify_dataset(pairs, **FLAGS | {"n_workers": 2}, remember=tmp_path / "files.json")
+    assert remembered(tmp_path / "files.json")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is patched reaches the process by a fork")
+def test_a_check_that_is_killed_has_saved_what_it_knew_a_minute_ago(pairs, tmp_path, monkeypatch):
+    def killed(path, channels, *, side):
+        if path == pairs[-1][0]:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return read_image(path, channels, side=side)
+    monkeypatch.setattr(verification, "read_image", killed)
+    monkeypatch.setattr(verification, "SAVE_EVERY", 0)
+    check = multiprocessing.get_context("fork").Process(target=verify_dataset, args=[pairs],
+                                                        kwargs=FLAGS | {"remember": tmp_path / "files.json"})
+    check.start()
+    check.join(60)
+    assert check.exitcode == -signal.SIGTERM and len(remembered(tmp_path / "files.json")) >= 1
+
+
+def test_the_bar_knows_how_many_files_there_are(pairs, capsys):
+    verify_dataset(pairs, **FLAGS | {"progress": True})
+    assert "12/12" in capsys.readouterr().err
