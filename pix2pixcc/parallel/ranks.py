@@ -20,24 +20,35 @@ from pix2pixcc.utils import UserError
 
 T = TypeVar("T")
 
-COLLECTIVE, FIRST = datetime.timedelta(minutes=10), datetime.timedelta(days=1)      # how long the ranks wait for each other
+COLLECTIVE = datetime.timedelta(minutes=10)                # for which the ranks wait for each other in a training step
+FIRST = datetime.timedelta(days=1)                         # for which they wait for the first rank to do its work
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that work together, and the device it works on."""
+    """Describe this process among those that work together, and the device it works on.
+
+    Attributes
+    ----------
+    device : torch.device
+    rank, size : int
+        This process among how many.
+    patient : ProcessGroup, optional
+        The group that waits while the first rank works alone.
+    """
 
     device: torch.device
     rank: int = 0
     size: int = 1
-    patient: dist.ProcessGroup | None = None      # waits while the first rank works alone
+    patient: dist.ProcessGroup | None = None
 
     @property
     def is_first(self) -> bool:
-        """Only the first rank speaks and writes."""
+        """Return whether this is the rank that speaks and writes."""
         return self.rank == 0
 
     def say(self, *words: object) -> None:
+        """Print, on the first rank only."""
         if self.is_first:
             print(*words, flush=True)
 
@@ -46,7 +57,7 @@ class Ranks:
         self.on_first(lambda: None)
 
     def on_first(self, job: Callable[[], T]) -> T:
-        """The result of `job`, which only the first rank runs; its `UserError` ends the other ranks without a second message."""
+        """Run `job` on the first rank and return its result on all; its `UserError` ends the others without a word."""
         if self.size == 1:
             return job()
         outcome: list = [None, None]
@@ -63,19 +74,19 @@ class Ranks:
         return outcome[0]
 
     def most(self, number: int) -> int:
-        """The largest `number` of all ranks (True is 1). Exchanged between the CPUs: a GPU is not waited for."""
+        """Return the largest `number` of all ranks, exchanged between the CPUs, so that a GPU is not waited for."""
         if self.size == 1:
-            return int(number)
-        value = torch.tensor(int(number))
+            return number
+        value = torch.tensor(number)
         dist.all_reduce(value, dist.ReduceOp.MAX)
         return int(value.item())
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """The mean of `values` over all ranks."""
+        """Return the mean of `values` over all ranks."""
         return self.gathered(values).mean(0)
 
     def gathered(self, values: torch.Tensor) -> torch.Tensor:
-        """The `values` of each rank, stacked in order."""
+        """Return the `values` of each rank, stacked in order."""
         if self.size == 1:
             return values[None]
         everyone = [torch.empty_like(values) for _ in range(self.size)]
@@ -84,7 +95,7 @@ class Ranks:
 
 
 def parse_gpu_ids(text: str) -> list[int]:
-    """`"0,1"` -> [0, 1]; `"-1"` -> [] (the CPU)."""
+    """Read GPU numbers: "0,1" is [0, 1], and "-1" is [], the CPU."""
     try:
         numbers = [int(part) for part in str(text).split(",") if part.strip()]
     except ValueError:
@@ -96,7 +107,7 @@ def parse_gpu_ids(text: str) -> list[int]:
 
 @contextlib.contextmanager
 def join_ranks(gpu_ids: str) -> Iterator[Ranks]:
-    """Yield this process's `Ranks`; joins the group that torchrun started, and leaves it at the end.
+    """Join the processes that torchrun started, if it did, and leave them at the end; yield this one's `Ranks`.
 
     Raises
     ------
@@ -105,7 +116,7 @@ def join_ranks(gpu_ids: str) -> Iterator[Ranks]:
         rank ended.
     """
     wanted = parse_gpu_ids(gpu_ids)
-    rank, size, local = (_environment(name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+    rank, size, local = _environment("RANK", 0), _environment("WORLD_SIZE", 1), _environment("LOCAL_RANK", 0)
     device = _device(wanted, local, size)
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -130,19 +141,20 @@ def join_ranks(gpu_ids: str) -> Iterator[Ranks]:
 
 
 def _environment(name: str, default: int) -> int:
-    """What torchrun says in an environment variable."""
+    """Read a number that torchrun sets."""
     text = os.environ.get(name, str(default))
     if not text.isdigit():
         raise UserError(f"the environment variable {name}={text} should be a number, as torchrun sets it; unset it")
     return int(text)
 
 
-_LOST = re.compile(r"connection (closed|reset|refused)|closed by peer|broken pipe|timed out|timeout|socket", re.IGNORECASE)
+_LOST = re.compile(r"connection (closed|reset|refused)|closed by peer|broken pipe|timed out|timeout|socket",
+                   re.IGNORECASE)
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 
 
 def _explained(error: RuntimeError, rank: int) -> str | None:
-    """What the user can do about an error of PyTorch; None if it is none of theirs."""
+    """Say what the user can do about an error of PyTorch; None if nothing."""
     text = str(error)
     if isinstance(error, torch.OutOfMemoryError) or _NO_MEMORY.search(text):
         return (f"memory ran out ({' '.join(text.split())[:160]}). Use a smaller --batch_size, --data_type 16 or "
@@ -160,18 +172,18 @@ def _device(wanted: list[int], local: int, size: int) -> torch.device:
         if local == 0:
             print("warning: no GPU was found; working on the CPU (--gpu_ids -1 says so)", file=sys.stderr)
         return torch.device("cpu")
-    if size > 1 and len(wanted) == 1:            # torchrun: one GPU a process, whatever the default says
+    if size > 1 and len(wanted) == 1:            # torchrun: one GPU per process, whatever the default says
         wanted = list(range(available))
     missing = [number for number in wanted if number >= available]
     if missing or local >= len(wanted):
-        there = f"this machine has {available}: {','.join(map(str, range(available)))}" if available else "this machine has none"
-        raise UserError(f"--gpu_ids {','.join(map(str, wanted))}: no GPU {missing[0] if missing else local} here; {there}. "
-                        "Use -1 for the CPU")
+        there = f"{available}: {','.join(map(str, range(available)))}" if available else "none"
+        raise UserError(f"--gpu_ids {','.join(map(str, wanted))}: no GPU {missing[0] if missing else local} here; "
+                        f"this machine has {there}. Use -1 for the CPU")
     return torch.device("cuda", wanted[local])
 
 
 def relaunch_on(gpu_ids: str, argv: list[str]) -> int | None:
-    """With several `gpu_ids` and no torchrun around us, start one process a GPU and return their exit status; else None."""
+    """Start one process per GPU and return their exit status; None with one of `gpu_ids`, or where torchrun did it."""
     wanted = parse_gpu_ids(gpu_ids)
     if len(wanted) < 2 or "WORLD_SIZE" in os.environ:
         return None
@@ -181,24 +193,28 @@ def relaunch_on(gpu_ids: str, argv: list[str]) -> int | None:
 
 
 def half_precision(ranks: Ranks) -> torch.dtype | None:
-    """Return in what `--data_type 16` computes: bfloat16 where the device does, else float16 (which needs loss scaling) on a GPU.
+    """Choose what `--data_type 16` computes in: bfloat16 where the device can, else float16 on a GPU, float32 on a CPU.
 
-    On a CPU without bfloat16 arithmetic it is None, float32, after one warning: an image there takes minutes instead of seconds.
+    Returns
+    -------
+    torch.dtype or None
+        float16 needs loss scaling. None is float32, after one warning: a CPU without bfloat16 arithmetic takes minutes
+        per image in 16 bits.
     """
     if ranks.device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if _cpu_computes_in_bfloat16():
+    if _cpu_has_bfloat16():
         return torch.bfloat16
     if ranks.is_first:
-        print("warning: this CPU has no bfloat16 arithmetic, so 16 bits would be slower; computing in 32 (--data_type 32 says so)",
-              file=sys.stderr)
+        print("warning: this CPU has no bfloat16 arithmetic, 16 bits would take minutes per image; computing in 32 "
+              "(--data_type 32 says so)", file=sys.stderr)
     return None
 
 
-def _cpu_computes_in_bfloat16() -> bool:
+def _cpu_has_bfloat16() -> bool:
     try:
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    except (AttributeError, RuntimeError):                 # a PyTorch without oneDNN
+    except (AttributeError, RuntimeError):                 # a PyTorch that was built without oneDNN
         return False
 
 
@@ -213,7 +229,7 @@ def keep_freed_memory() -> None:
 def seed_everything(seed: int, deterministic: bool = False) -> None:
     """Seed torch, the only source of random numbers besides the data set's own.
 
-    With `deterministic`, the GPU's kernels repeat themselves bit for bit, and more slowly.
+    With `deterministic`, a GPU repeats its results bit for bit, and more slowly.
     """
     torch.manual_seed(seed)
     if deterministic:
@@ -226,4 +242,5 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
 
 
 def parameter_count(network: torch.nn.Module) -> int:
+    """Count the weights of a network."""
     return sum(parameter.numel() for parameter in network.parameters())

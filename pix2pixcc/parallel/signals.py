@@ -1,4 +1,4 @@
-"""How a training is asked to stop: SIGTERM and Ctrl-C let the step in hand finish and be saved, a second Ctrl-C stops at once."""
+"""How a training is asked to stop: SIGTERM and Ctrl-C let it finish its step and save, a second Ctrl-C does not."""
 from __future__ import annotations
 
 import contextlib
@@ -46,7 +46,7 @@ class StopSignals:
 
     def _hear(self, number: int, _frame: FrameType | None) -> None:
         if self.received and number == signal.SIGINT:
-            os._exit(128 + signal.SIGINT)                  # files are written beside and renamed: there is nothing to tidy up
+            os._exit(128 + signal.SIGINT)                  # files are written beside and renamed: nothing to tidy up
         if not self.received and self._speaks:
             with contextlib.suppress(OSError):             # not by print, which may be what was interrupted
                 os.write(2, b"\nsaving; Ctrl-C stops at once\n")

@@ -1,8 +1,8 @@
 """Processes that work for this one: a function of many items, done in any order or one after the other.
 
-Own machinery, where `torch.utils.data.DataLoader` and `concurrent.futures.ProcessPoolExecutor` would do. Their queues lock
-with semaphores in /dev/shm, and PyTorch's tensors lie there: neither works where it is full, as it soon is in a container.
-Here requests and results cross a pair of sockets.
+Own machinery in place of `torch.utils.data.DataLoader` and `concurrent.futures.ProcessPoolExecutor`, whose tensors and
+semaphores lie in /dev/shm: they stop, or hang, where that is full, and a container has 64 MB of it. Here requests and
+results cross a pair of sockets. MEASURED
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from itertools import islice
 from queue import SimpleQueue
@@ -50,7 +50,8 @@ def in_parallel(function: Callable[[Item], Result], items: Sequence[Item], n_wor
     block : int
         Items per request, for a function that takes no longer than a request does.
     preload : sequence of str
-        Modules that are imported once, by a process from which the workers are forked. None: they are forked from this one.
+        Modules that a server imports once, from which the workers are forked; without any they are forked from this
+        process.
 
     Raises
     ------
@@ -61,7 +62,7 @@ def in_parallel(function: Callable[[Item], Result], items: Sequence[Item], n_wor
         yield from map(function, items)
         return
     blocks = (items[k:k + block] for k in range(0, len(items), block))
-    with _Workers(partial(_do_block, function), n_workers, preload) as workers:
+    with closing(_Workers(partial(_do_block, function), n_workers, preload)) as workers:
         running = set(map(workers.submit, islice(blocks, AHEAD * n_workers)))
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -94,7 +95,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], n_worker
         yield from map(function, items)
         return
     requests = iter(items)
-    with _Workers(function, n_workers, receive=receive) as workers:
+    with closing(_Workers(function, n_workers, receive=receive)) as workers:
         ahead = deque(map(workers.submit, islice(requests, AHEAD * n_workers)))
         while ahead:
             result = ahead.popleft().result()
@@ -107,9 +108,10 @@ def _do_block(function: Callable[[Item], Result], block: Sequence[Item]) -> list
 
 
 class _Workers:
-    """Processes that do one item at a time, and a thread of this process for each, which hands it over and waits."""
+    """Processes that do one item at a time, and for each a thread of this process, which hands it over and waits."""
 
-    def __init__(self, function: Callable, number: int, preload: Sequence[str] = (), receive: Callable | None = None) -> None:
+    def __init__(self, function: Callable, number: int, preload: Sequence[str] = (),
+                 receive: Callable | None = None) -> None:
         self._receive = receive
         self._processes: list = []
         self._connections: list[socket.socket] = []
@@ -121,8 +123,9 @@ class _Workers:
                     self._start(function, preload)
         except OSError as error:
             self.close()
-            raise UserError(f"no worker process can be started ({error.strerror or error}): lower --n_workers") from error
-        atexit.register(self.close)                        # to come before multiprocessing's wait for its processes, after it
+            reason = error.strerror or error
+            raise UserError(f"no worker process can be started ({reason}): lower --n_workers") from error
+        atexit.register(self.close)                        # last, to be done before multiprocessing waits for them
 
     def _start(self, function: Callable, preload: Sequence[str]) -> None:
         here, there = socket.socketpair()
@@ -132,12 +135,6 @@ class _Workers:
             process.start()
         self._processes.append(process)
         self._idle.put(here)
-
-    def __enter__(self) -> _Workers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Let the workers finish what is in hand, and end."""
@@ -179,7 +176,7 @@ def _context(preload: Sequence[str]) -> Any:
 def _serve(function: Callable, connection: socket.socket, parents_end: socket.socket) -> None:
     """In a worker: do what is asked for until the parent ends the connection, or ends itself."""
     parents_end.close()                                    # else this end would never hear of the parent's death
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)     # as it is already, if it was forked
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)     # a worker of a server was not started without them
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)                           # the threads of OpenMP do not survive a fork
     with suppress(ConnectionError, EOFError):
@@ -189,8 +186,8 @@ def _serve(function: Callable, connection: socket.socket, parents_end: socket.so
                 outcome = function(item), None
             except UserError as error:
                 outcome = None, error
-            except Exception:
-                outcome = None, RuntimeError(f"in a worker process:\n{traceback.format_exc()}")
+            except Exception as error:
+                outcome = None, RuntimeError(f"{error!r} in a worker process\n{traceback.format_exc()}")
             _send(connection, outcome)
 
 

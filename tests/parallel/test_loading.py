@@ -11,7 +11,7 @@ from pix2pixcc.pipeline import Augmentation, PairDataset, Scaling
 from pix2pixcc.utils import UserError
 
 CPU = torch.device("cpu")
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the data sets of these tests reach the workers by a fork")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these data sets reach the workers by a fork")
 
 
 class Numbers:
@@ -40,8 +40,8 @@ def test_processes_give_what_this_one_gives_bit_for_bit(tmp_path, n_workers):
     for k, paths in enumerate(pairs):
         for path in paths:
             write_image(path, np.random.default_rng(k).uniform(1, 200, (1, 32, 32)))
-    dataset = PairDataset(pairs, input_ch=1, target_ch=1, input_scaling=Scaling((1.0,), (200.0,), (True,)),
-                          target_scaling=Scaling((-1500.0,), (1500.0,), (False,)), augmentation=Augmentation(3, 10), seed=5)
+    dataset = PairDataset(pairs, input_ch=1, target_ch=1, input_scaling=Scaling((1.0,), (200.0,), (True,)), seed=5,
+                          target_scaling=Scaling((-1500.0,), (1500.0,), (False,)), augmentation=Augmentation(3, 10))
     keys = [[(epoch, k) for k in some] for epoch in range(3) for some in ((0, 1, 2), (3, 4, 5), (6,))]
     for one, other in zip(batches_on(CPU, dataset, keys, 0), batches_on(CPU, dataset, keys, n_workers), strict=True):
         assert all(torch.equal(one[name], other[name]) for name in ("input", "target", "index"))

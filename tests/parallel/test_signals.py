@@ -58,7 +58,8 @@ def test_ctrl_c_after_a_signal_ends_the_process_whatever_it_is_doing(first):
 def test_processes_started_meanwhile_do_not_hear_the_signals():
     child = "import signal; input(); print(signal.SIGTERM in signal.sigpending(), signal.SIGINT in signal.sigpending())"
     with without_signals():
-        process = subprocess.Popen([sys.executable, "-c", child], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen([sys.executable, "-c", child], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                   text=True)
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGINT)

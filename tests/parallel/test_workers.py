@@ -1,4 +1,4 @@
-"""Worker processes do a function of many items; errors are messages, nothing lies in shared memory, and nobody outlives anybody."""
+"""Workers do a function of many items; errors are messages, nothing lies in shared memory, no process stays behind."""
 import errno
 import itertools
 import multiprocessing
@@ -18,7 +18,7 @@ from pix2pixcc.parallel.workers import AHEAD, in_order, in_parallel
 from pix2pixcc.utils import UserError, available_cores
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the functions of these tests reach the workers by a fork")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="these functions reach the workers by a fork")
 
 
 def squared(number):
@@ -82,8 +82,8 @@ def test_results_are_received_in_a_thread_of_this_process():
 
 
 def test_arrays_and_tensors_arrive_as_they_were_and_can_be_written_to():
-    made = {"image": np.arange(12.0).reshape(3, 4), "turned": np.arange(6).reshape(2, 3).T, "every other": np.arange(9)[::2],
-            "none": np.zeros((0, 3)), "tensor": torch.arange(5.0)[None], "view": torch.arange(6.0).view(2, 3).T, "index": 3}
+    made = {"image": np.arange(12.0).reshape(3, 4), "turned": np.arange(6).reshape(2, 3).T, "thin": np.arange(9)[::2],
+            "empty": np.zeros((0, 3)), "tensor": torch.ones(5)[None], "view": torch.ones(2, 3).T, "index": 3}
     (came,) = in_order(lambda _: made, range(1), 1)
     assert came.keys() == made.keys() and came["index"] == 3
     for name, value in itertools.islice(made.items(), 6):
@@ -94,9 +94,8 @@ def test_arrays_and_tensors_arrive_as_they_were_and_can_be_written_to():
 
 def test_large_images_cross_whole():
     image = np.random.default_rng(0).integers(0, 255, 20_000_003, np.uint8)
-    for came in in_order(lambda number: np.roll(image, number), range(3), 2):
-        assert np.array_equal(came, image)
-        image = np.roll(image, 1)
+    for number, came in enumerate(in_order(image.__add__, np.arange(3, dtype=np.uint8), 2)):
+        assert np.array_equal(came, image + np.uint8(number))
 
 
 def test_a_users_mistake_is_its_message_and_any_other_error_shows_where_it_was_made():
@@ -106,15 +105,14 @@ def test_a_users_mistake_is_its_message_and_any_other_error_shows_where_it_was_m
         next(results)
     with pytest.raises(UserError, match="^-2 is below zero$"):
         list(in_parallel(squared, [1, -2, 3], 2))
-    with pytest.raises(RuntimeError, match=r"(?s)in a worker process:\nTraceback.*in squared.*TypeError: '<' not supported"):
+    with pytest.raises(RuntimeError, match=r"(?s)^TypeError\(.*\) in a worker process\nTraceback.*, in squared\n"):
         list(in_order(squared, ["one"], 1))
 
 
-@pytest.mark.parametrize("work", [lambda function: in_order(function, range(4), 1), lambda function: in_parallel(function, range(4), 2)],
-                         ids=["in order", "in parallel"])
+@pytest.mark.parametrize("work", [in_order, in_parallel])
 def test_a_killed_worker_is_a_message(work):
     with pytest.raises(UserError, match="a worker process was killed, probably for want of memory: lower --n_workers"):
-        list(work(lambda _: os.kill(os.getpid(), signal.SIGKILL)))
+        list(work(lambda _: os.kill(os.getpid(), signal.SIGKILL), range(4), 2))
     assert multiprocessing.active_children() == []
 
 
@@ -170,7 +168,7 @@ def test_a_machine_that_starts_no_more_processes_is_a_message(monkeypatch):
         return fork()
 
     monkeypatch.setattr(os, "fork", refused)
-    with pytest.raises(UserError, match=r"no worker process can be started \(Resource temporarily unavailable\): lower --n_workers"):
+    with pytest.raises(UserError, match=r"no worker .* started \(Resource .* unavailable\): lower --n_workers"):
         list(in_order(squared, range(3), 2))
     assert multiprocessing.active_children() == []
 
@@ -178,9 +176,9 @@ def test_a_machine_that_starts_no_more_processes_is_a_message(monkeypatch):
 def test_workers_of_a_server_have_its_modules():
     done = subprocess.run(script("""
         from pix2pixcc.parallel.workers import in_parallel
-        print(*in_parallel(eval, ["'colorsys' in __import__('sys').modules"] * 3, 2, preload=["colorsys"]), "colorsys" in sys.modules)
-        """), capture_output=True, text=True, timeout=60)
-    assert done.stdout == "True True True False\n", done.stderr
+        print(*in_parallel(eval, ["'colorsys' in __import__('sys').modules"] * 3, 2, preload=["colorsys"]))
+        print("colorsys" in sys.modules)"""), capture_output=True, text=True, timeout=60)
+    assert done.stdout == "True True True\nFalse\n", done.stderr
 
 
 def test_nothing_lies_in_shared_memory():
