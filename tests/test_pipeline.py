@@ -83,7 +83,7 @@ class TestScaling:
         data = torch.empty(1, 64, 64).uniform_(low, high, generator=torch.Generator().manual_seed(1))
         back = scaling.unscale(scaling.scale(data))
         span = max(abs(low), abs(high)) if not scaling.log[0] else data
-        assert ((back - data).abs() / span).max() < 2e-6      # two roundings of a logarithm up to 8.5, 5e-7 each; else less
+        assert ((back - data).abs() / span).max() < 2e-6      # a logarithm up to 8.5 is rounded twice, by 5e-7 each
 
     def test_each_channel_has_its_own_limits_and_scale(self):
         both = Scaling((1.0, -1500.0), (200.0, 1500.0), (True, False))
