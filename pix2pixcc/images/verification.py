@@ -29,12 +29,8 @@ class Summary:
 
     Attributes
     ----------
-    number : int
-        Files.
-    size : int
-        Pixels on a side.
-    count : int
-        Channels.
+    number, size, count : int
+        Files, pixels on a side, channels.
     dtype : str
         As in the files: 'uint8', or 'float32, int16'.
     lowest, highest : float

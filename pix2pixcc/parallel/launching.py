@@ -26,13 +26,6 @@ def launch(command: Sequence[str], count: int) -> int:
 
     SIGINT and SIGTERM are handed on to all of them. If one fails, the others are stopped.
 
-    Parameters
-    ----------
-    command : sequence of str
-        The program and its arguments, the same for all ranks.
-    count : int
-        Ranks.
-
     Returns
     -------
     int

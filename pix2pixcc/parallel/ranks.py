@@ -26,21 +26,12 @@ FIRST = datetime.timedelta(days=1)                         # for which they wait
 
 @dataclass(frozen=True)
 class Ranks:
-    """Describe this process among those that work together, and the device it works on.
-
-    Attributes
-    ----------
-    device : torch.device
-    rank, size : int
-        This process among how many.
-    patient : ProcessGroup, optional
-        The group that waits while the first rank works alone.
-    """
+    """Describe this process among the `size` that work together, and the device it works on."""
 
     device: torch.device
     rank: int = 0
     size: int = 1
-    patient: dist.ProcessGroup | None = None
+    patient: dist.ProcessGroup | None = None               # waits while the first rank works alone
 
     @property
     def is_first(self) -> bool:
@@ -193,29 +184,19 @@ def relaunch_on(gpu_ids: str, argv: list[str]) -> int | None:
 
 
 def half_precision(ranks: Ranks) -> torch.dtype | None:
-    """Choose what `--data_type 16` computes in: bfloat16 where the device can, else float16 on a GPU, float32 on a CPU.
+    """Choose what `--data_type 16` computes in: bfloat16 where the device can, else float16, which needs loss scaling.
 
-    Returns
-    -------
-    torch.dtype or None
-        float16 needs loss scaling. None is float32, after one warning: a CPU without bfloat16 arithmetic takes minutes
-        per image in 16 bits.
+    On a CPU without bfloat16 arithmetic it is None, float32, after one warning: 16 bits take minutes per image there.
     """
     if ranks.device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if _cpu_has_bfloat16():
-        return torch.bfloat16
+    with contextlib.suppress(AttributeError, RuntimeError):      # of a PyTorch that was built without oneDNN
+        if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return torch.bfloat16
     if ranks.is_first:
         print("warning: this CPU has no bfloat16 arithmetic, 16 bits would take minutes per image; computing in 32 "
               "(--data_type 32 says so)", file=sys.stderr)
     return None
-
-
-def _cpu_has_bfloat16() -> bool:
-    try:
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    except (AttributeError, RuntimeError):                 # a PyTorch that was built without oneDNN
-        return False
 
 
 def keep_freed_memory() -> None:
