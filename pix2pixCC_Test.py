@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import torch
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pix2pixcc.generation.output import Output
@@ -29,7 +28,7 @@ from pix2pixcc.images.files import Image, list_images
 from pix2pixcc.networks import Generator
 from pix2pixcc.parallel.background import BackgroundWriter
 from pix2pixcc.parallel.ranks import Ranks, half_precision, join_ranks, relaunch_on, seed_everything
-from pix2pixcc.parallel.workers import read_by_processes
+from pix2pixcc.parallel.workers import in_order
 from pix2pixcc.pipeline import Scaling
 from pix2pixcc.training.checkpoints import load_weights
 from pix2pixcc.training.data import ScalingFlags
@@ -70,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
             generator.compile()
         truths = {} if opt.target_dir_test is None else {
             stem_of(path): path for path in list_images(opt.target_dir_test, opt.data_format_target, side="target")}
-        half = half_precision(ranks.device) if opt.data_type == 16 else None
+        half = half_precision(ranks) if opt.data_type == 16 else None
         problems: dict[str, str] = {}
         for iteration in iterations:
             weights = folder.weights(iteration, network)
@@ -119,7 +118,7 @@ def scalings(opt, record: RunRecord | None) -> tuple[Scaling | Callable[[Image],
 
 def readable(loader: Iterable[Loaded | Unreadable], problems: dict[str, str], bar: tqdm) -> Iterator[Loaded]:
     """What could be read; the others go to `problems`."""
-    for item in read_by_processes(loader):
+    for item in loader:
         bar.update()
         if isinstance(item, Unreadable):
             problems[item.source.where] = item.problem
@@ -145,7 +144,7 @@ def generate(generator: Generator, sources: list[Source], input_scaling: Scaling
     """Generate from every source while others are read and written; returns what could not be read, and why."""
     problems: dict[str, str] = {}
     dataset = SourceDataset(sources, input_scaling, generator.multiple)
-    loader = DataLoader(dataset, batch_size=None, num_workers=min(n_workers, len(sources)))
+    loader = in_order(dataset.__getitem__, range(len(sources)), min(n_workers, len(sources)))
     bar = tqdm(total=len(sources), desc=title, unit="img", disable=not ranks.is_first, dynamic_ncols=True,
                mininterval=0.5 if sys.stderr.isatty() else 20)
     with bar, BackgroundWriter() as writer:

@@ -228,7 +228,7 @@ def start_training(opt: Namespace, ranks: Ranks, generator: Generator, discrimin
         over_ranks(generator, ranks), over_ranks(discriminator, ranks), repeats=repeats, lr=opt.lr, beta1=opt.beta1,
         beta2=opt.beta2, lambda_LSGAN=opt.lambda_LSGAN, lambda_FM=opt.lambda_FM, lambda_CC=opt.lambda_CC,
         gan_type=opt.GAN_type, fm_cumulative=opt.fm_cumulative, n_CC=opt.n_CC, ccc=opt.ccc,
-        half=half_precision(ranks.device) if opt.data_type == 16 else None, ema=opt.ema)
+        half=half_precision(ranks) if opt.data_type == 16 else None, ema=opt.ema)
     if opt.compile:
         training.bare_generator.compile()
         training.bare_discriminator.compile()

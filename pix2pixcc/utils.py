@@ -23,6 +23,11 @@ FITS_FORMATS = ("fits", "fts", "fit")
 FORMATS = ("tif", "tiff", "png", "jpg", "jpeg", "npy", *FITS_FORMATS)
 
 
+def available_cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1      # macOS has no affinity
+
+
 class UserError(Exception):
     """A mistake that the user can mend: the message names the file, flag or keyword, and the way out."""
 
