@@ -38,7 +38,7 @@ class AdversarialLoss:
         return torch.stack([self._error(score, torch.full_like(score, label)) for score in scores]).sum()
 
     def discriminator(self, features: Features, *, real: bool) -> Tensor:
-        """Return half the error on one pair, summed over scales; the whole loss adds the real and the generated pair."""
+        """Return half the error on one pair, summed over scales; the loss adds the real and the generated pair."""
         return 0.5 * self._against(features, float(real))
 
     def generator(self, generated: Features) -> Tensor:
@@ -122,7 +122,7 @@ def _norm(rows: Tensor) -> Tensor:
 class CorrelationLoss:
     """Average 1 - CC of target and output over `n_CC` resolutions, each half the one before.
 
-    The correlation is per image and then averaged, so that N processes with batch b take the step of one with batch N b.
+    The correlation is per image, then averaged: N processes with batch b take the step of one with batch N b.
     """
 
     def __init__(self, n_CC: int = 4, concordance: bool = True):
