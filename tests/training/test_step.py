@@ -123,15 +123,16 @@ def test_a_step_leaves_no_gradient_of_the_generators_terms_in_the_discriminator(
     """The discriminator's gradient is that of its own loss alone, computed here in a pass of its own."""
     training = published.training()
     generator, discriminator = published.networks()
-    with torch.no_grad():
-        generated = generator(published.input)
+    generated = generator(published.input).detach()
     real, fake = (discriminator(discriminator_pair(published.input, magnetogram, published.repeats))
                   for magnetogram in (published.target, generated))
     adversarial = training.adversarial
     (adversarial.discriminator(real, real=True) + adversarial.discriminator(fake, real=False)).backward()
     training.step(published.input, published.target)
+    largest = max(parameter.grad.abs().max() for parameter in discriminator.parameters())
+    # float32 sums of some thousand pixels in another order; the generator's terms would show in the first digit.
     for own, stepped in zip(discriminator.parameters(), training.discriminator.parameters(), strict=True):
-        assert torch.allclose(own.grad, stepped.grad, rtol=1e-4, atol=1e-6)
+        assert (own.grad - stepped.grad).abs().max() < 1e-4 * largest
 
 
 def test_the_state_continues_bit_for_bit(published):
