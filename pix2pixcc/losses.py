@@ -1,7 +1,7 @@
 """The terms of the objective, each a small callable: adversarial, feature matching, correlation.
 
-All work in float32 whatever the network's precision. Networks are in `networks.py`; how the terms are weighted and
-stepped is in `training.py`. Source of the equations: Jeong et al. 2022 (ApJS 262 50), section 2.
+All work in float32, whatever the network's precision.
+Source of the equations: Jeong et al. 2022 (ApJS 262 50), section 2.
 """
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Features = list[list[Tensor]]          # [scale][block], each (N, C, H, W)
 
 
 class AdversarialLoss:
-    """Real patches should score 1, generated ones 0.
+    """Ask the discriminator for 1 on real patches and 0 on generated ones.
 
     Parameters
     ----------
@@ -38,21 +38,21 @@ class AdversarialLoss:
         return torch.stack([self._error(score, torch.full_like(score, label)) for score in scores]).sum()
 
     def discriminator(self, features: Features, *, real: bool) -> Tensor:
-        """Sum over scales of half the error on a pair; the discriminator's loss is that of the real and of the generated pair."""
+        """Return half the error on one pair, summed over scales; the loss adds the real and the generated pair."""
         return 0.5 * self._against(features, float(real))
 
     def generator(self, generated: Features) -> Tensor:
-        """Sum over scales of half the error against being taken for real."""
+        """Return half the error against scoring as real, summed over scales."""
         return 0.5 * self._against(generated, 1.0)
 
 
 class FeatureMatchingLoss:
-    """Mean over the scales of the sum over the blocks of mean |D(generated) - D(real)|.
+    """Compare features: mean |D(generated) - D(real)|, summed over the blocks and averaged over the scales.
 
     Parameters
     ----------
     cumulative : bool
-        The published code's sum instead: it counts the first of n scales n times, the second n - 1 times, and so on.
+        Sum as the published code does, which counts the first of n scales n times, the second n - 1 times, and so on.
     """
 
     def __init__(self, cumulative: bool = False):
@@ -68,7 +68,7 @@ class FeatureMatchingLoss:
 
 
 class _MeanDifference(Function):
-    """Mean of |generated - real| in float32, with a gradient to `generated` alone; keeps these two, where `l1_loss` keeps a third."""
+    """Return mean |generated - real| in float32, with a gradient to `generated` alone; stores no third image."""
 
     @staticmethod
     def forward(ctx: Any, real: Tensor, generated: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class _MeanDifference(Function):
 
 
 def correlation(target: Tensor, output: Tensor, *, concordance: bool = True, eps: float = 1e-8) -> Tensor:
-    """Correlation of each image with its target, over all channels and pixels.
+    """Return the correlation of each image with its target, over all channels and pixels.
 
     Parameters
     ----------
@@ -91,6 +91,8 @@ def correlation(target: Tensor, output: Tensor, *, concordance: bool = True, eps
         `(N, C, H, W)`.
     concordance : bool
         Lin's concordance correlation (CCC), which also asks for equal mean and variance; else Pearson's.
+    eps : float
+        Added to the denominators, so that a constant image has correlation 0.
 
     Returns
     -------
@@ -111,16 +113,16 @@ def correlation(target: Tensor, output: Tensor, *, concordance: bool = True, eps
 
 
 def _norm(rows: Tensor) -> Tensor:
-    """Length of each row; a constant row has length 0 and gradient 0, where a plain square root's would be infinite."""
+    """Return the length of each row; of a row of zeros it has gradient 0, where the square root's would be infinite."""
     square = rows.square().sum(1)
     nonzero = square > 0
     return torch.where(nonzero, torch.where(nonzero, square, 1.0).sqrt(), 0.0)
 
 
 class CorrelationLoss:
-    """Mean over `n_CC` resolutions of 1 - CC of target and output, each resolution half the one before.
+    """Average 1 - CC of target and output over `n_CC` resolutions, each half the one before.
 
-    The correlation is per image and then averaged, so that N processes with batch b take the step of one with batch N b.
+    The correlation is per image, then averaged: N processes with batch b take the step of one with batch N b.
     """
 
     def __init__(self, n_CC: int = 4, concordance: bool = True):
@@ -128,7 +130,7 @@ class CorrelationLoss:
         self.concordance = concordance
 
     def levels(self, target: Tensor, output: Tensor) -> Tensor:
-        """`(n_CC,)`: 1 - CC at each resolution, finest first."""
+        """Return 1 - CC at each resolution, `(n_CC,)`, finest first."""
         target, output = target.float(), output.float()
         losses = []
         for level in range(self.n_CC):

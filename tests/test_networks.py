@@ -2,7 +2,6 @@
 import pytest
 import torch
 
-from pix2pixcc import layers as kernels
 from pix2pixcc.networks import (
     NORMS,
     PADDINGS,
@@ -29,10 +28,11 @@ def test_every_option_gives_an_image_of_the_inputs_size(model, norm_type, paddin
 
 
 def test_every_element_of_the_list_counts_in_the_names():
-    names = [name for name in Generator(7, 1, n_gf=4, n_downsample=1, n_residual=1).state_dict() if name.endswith("weight")]
+    options = dict(n_gf=4, n_downsample=1, n_residual=1)
+    names = [name for name in Generator(7, 1, **options).state_dict() if name.endswith("weight")]
     assert names == ["model.1.weight", "model.4.weight", "model.7.block.1.weight", "model.7.block.5.weight",
                      "model.8.weight", "model.12.weight"]
-    names = [name for name in Generator(7, 1, n_gf=4, n_downsample=1, n_residual=1, trans_conv=False).state_dict() if "weight" in name]
+    names = [name for name in Generator(7, 1, trans_conv=False, **options).state_dict() if name.endswith("weight")]
     assert names[-2:] == ["model.10.weight", "model.14.weight"]         # upsampling and pad count too
 
 
@@ -55,7 +55,8 @@ def test_each_scale_sees_half_the_resolution_and_gives_five_features(n_D):
     assert len(features) == n_D and all(len(scale) == 5 for scale in features)
     for i, scale in enumerate(features):
         size = 128 >> i
-        assert [feature.shape[-1] for feature in scale] == [size // 2, size // 4, size // 8, size // 8 - 1, size // 8 - 2]
+        sides = [size // 2, size // 4, size // 8, size // 8 - 1, size // 8 - 2]
+        assert [feature.shape[-1] for feature in scale] == sides
     if n_D > 1:
         direct = discriminator.Scale_1(halve(pair))
         assert torch.equal(direct[-1], features[1][-1])
@@ -111,25 +112,26 @@ def test_recomputed_activations_give_the_same_gradients():
         assert torch.equal(first.grad, second.grad)
 
 
+def test_recomputed_activations_are_not_stored():
+    stored = []
+    for recomputing in (False, True):
+        generator, kept = Generator(1, 1, n_gf=4, n_downsample=1, n_residual=2, checkpoint_activations=recomputing), {}
+        with torch.autograd.graph.saved_tensors_hooks(
+                lambda tensor, kept=kept: kept.update({tensor.data_ptr(): tensor}) or tensor, lambda tensor: tensor):
+            generator(torch.randn(1, 1, 64, 64))
+        weights = {parameter.data_ptr() for parameter in generator.parameters()}
+        stored.append(sum(tensor.numel() for place, tensor in kept.items() if place not in weights))
+    assert stored[1] < 0.5 * stored[0]
+
+
 @pytest.mark.parametrize("options", [{}, {"padding_type": "reflection", "model": "pix2pixHD"}, {"padding_type": "zero"},
                                      {"trans_conv": False}, {"norm_type": "BatchNorm2d"}])
-@pytest.mark.parametrize("half", [False, True])
-def test_the_layers_for_the_cpu_spare_memory_and_give_the_same_bits(options, half, monkeypatch):
-    monkeypatch.setattr(kernels, "_LARGE", 0)
+def test_what_is_generated_is_what_is_trained(options):
+    """On a CPU some layers have a faster form without gradients; with them, they are PyTorch's."""
     torch.manual_seed(0)
-    generators = [Generator(2, 1, n_gf=16, n_downsample=2, n_residual=2, checkpoint_activations=sparing, **options)
-                  for sparing in (False, True)]
-    generators[1].load_state_dict(generators[0].state_dict())
-    images, stored, gradients = torch.randn(2, 2, 32, 32), [], []
-    for generator in generators:
-        kept = []
-        with torch.autograd.graph.saved_tensors_hooks(lambda tensor, kept=kept: kept.append(tensor) or tensor, lambda tensor: tensor), \
-                torch.autocast("cpu", torch.bfloat16, enabled=half):
-            output = generator(images)
-        output.float().square().mean().backward()
-        weights = {parameter.data_ptr() for parameter in generator.parameters()}
-        stored.append(sum({tensor.data_ptr(): tensor.numel() for tensor in kept if tensor.data_ptr() not in weights}.values()))
-        gradients.append([output, *(parameter.grad for parameter in generator.parameters())])
-    assert all(torch.equal(first, second) for first, second in zip(*gradients, strict=True))
-    if "norm_type" not in options:
-        assert stored[1] < 0.65 * stored[0]
+    generator, images = Generator(2, 1, n_gf=8, n_downsample=2, n_residual=2, **options), torch.randn(2, 2, 32, 32)
+    trained = generator(images).detach()
+    with torch.inference_mode():
+        generated = generator(images)
+    # 13 convolutions, each of at most 800 products that are added up in float32 (2**-24 a rounding).
+    assert (generated - trained).abs().max() < 13 * 800 * 2 ** -24 * trained.abs().max()

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from pix2pixcc import layers as kernels
 from pix2pixcc.losses import CorrelationLoss, FeatureMatchingLoss
 from pix2pixcc.networks import Discriminator, Generator, channel_repeats, discriminator_pair
 from pix2pixcc.training.step import TERMS, AdversarialTraining
@@ -31,9 +30,9 @@ class Published:
 
     def networks(self, **generator_options):
         config = self.config
-        generator = Generator(config["input_ch"], config["target_ch"], model=self.model, n_gf=config["n_gf"],
-                              n_downsample=config["n_downsample"], n_residual=config["n_residual"], norm_type=config["norm_type"],
-                              padding_type=config["padding_type"], trans_conv=config["trans_conv"], **generator_options)
+        names = ("n_gf", "n_downsample", "n_residual", "norm_type", "padding_type", "trans_conv")
+        generator = Generator(config["input_ch"], config["target_ch"], model=self.model,
+                              **{name: config[name] for name in names}, **generator_options)
         channels = discriminator_pair(self.input, self.target, self.repeats).shape[1]
         discriminator = Discriminator(channels, n_df=config["n_df"], n_D=config["n_D"])
         for network, side in ((generator, "G/"), (discriminator, "D/")):
@@ -42,22 +41,15 @@ class Published:
 
     def training(self, **options):
         generator_options = {key: options.pop(key) for key in ("checkpoint_activations",) if key in options}
-        config = self.config
-        return AdversarialTraining(*self.networks(**generator_options), repeats=self.repeats, lr=config["lr"], beta1=config["beta1"],
-                                   beta2=config["beta2"], lambda_LSGAN=config["lambda_LSGAN"], lambda_FM=config["lambda_FM"],
-                                   lambda_CC=config["lambda_CC"] if self.model == "pix2pixCC" else 0.0,
-                                   n_CC=config["n_CC"], ccc=config["ccc"], fm_cumulative=True,
-                                   **({"gan_type": "LSGAN"} | options))
+        names = ("lr", "beta1", "beta2", "lambda_LSGAN", "lambda_FM", "n_CC", "ccc")
+        return AdversarialTraining(*self.networks(**generator_options), repeats=self.repeats,
+                                   lambda_CC=self.config["lambda_CC"] if self.model == "pix2pixCC" else 0.0,
+                                   fm_cumulative=True, **{name: self.config[name] for name in names}, **({"gan_type": "LSGAN"} | options))
 
 
-@pytest.fixture(params=[("pix2pixcc", None), ("pix2pixhd", None), ("pix2pixcc", 0), ("pix2pixhd", 0)],
-                ids=["cc", "hd", "cc by kernels", "hd by kernels"])
-def published(request, monkeypatch):
-    name, large = request.param
-    if large is not None:
-        monkeypatch.setattr(kernels, "_LARGE", large)     # small images too go through the layers made for large ones
-    torch.set_num_threads(1)
-    return Published(name)
+@pytest.fixture(params=["pix2pixcc", "pix2pixhd"])
+def published(request, one_thread):
+    return Published(request.param)
 
 
 def relative_error(output, expected):
@@ -67,8 +59,10 @@ def relative_error(output, expected):
 
 def test_published_weights_give_the_published_output_and_pair(published):
     generator, _ = published.networks()
-    with torch.no_grad():
-        assert relative_error(generator.eval()(published.input), published.figures["G_eval"]) < 1e-5
+    for training in (True, False):                        # without gradients some layers compute in another form
+        with torch.set_grad_enabled(training):
+            output = generator.eval()(published.input).detach()
+        assert relative_error(output, published.figures["G_eval"]) < 1e-5
     pair = discriminator_pair(published.input, published.target, published.repeats)
     assert torch.equal(pair, published.tensor("pair_real"))
 
@@ -89,15 +83,17 @@ def test_published_weights_give_the_published_patch_scores_and_terms(published):
         assert relative_error(FeatureMatchingLoss()(real, fake), figures["fm_equation"]) < 1e-5
         assert relative_error(FeatureMatchingLoss(cumulative=True)(real, fake), figures["fm_cumulative"]) < 1e-5
         if "cc_loss_per_level" in figures:
-            assert relative_error(CorrelationLoss(4).levels(published.target, generated), figures["cc_loss_per_level"]) < 1e-5
+            levels = CorrelationLoss(4).levels(published.target, generated)
+            assert relative_error(levels, figures["cc_loss_per_level"]) < 1e-5
 
 
-@pytest.mark.parametrize("options", [{}, {"checkpoint_activations": True}, {"ema": 0.9}], ids=["plain", "checkpointed", "ema"])
+@pytest.mark.parametrize("options", [{}, {"checkpoint_activations": True}, {"ema": 0.9}],
+                         ids=["plain", "checkpointed", "ema"])
 def test_three_steps_follow_the_published_losses_and_end_at_the_published_output(published, options):
     follow(published, published.training(**options))
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler (Debian: apt-get install g++)")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler (Debian: package g++)")
 @pytest.mark.parametrize("name", ["pix2pixcc", "pix2pixhd"])
 def test_compiled_networks_follow_the_published_losses_too(name):
     published = Published(name)
@@ -127,14 +123,16 @@ def test_a_step_leaves_no_gradient_of_the_generators_terms_in_the_discriminator(
     """The discriminator's gradient is that of its own loss alone, computed here in a pass of its own."""
     training = published.training()
     generator, discriminator = published.networks()
-    with torch.no_grad():
-        generated = generator(published.input)
+    generated = generator(published.input).detach()
     real, fake = (discriminator(discriminator_pair(published.input, magnetogram, published.repeats))
                   for magnetogram in (published.target, generated))
-    (training.adversarial.discriminator(real, real=True) + training.adversarial.discriminator(fake, real=False)).backward()
+    adversarial = training.adversarial
+    (adversarial.discriminator(real, real=True) + adversarial.discriminator(fake, real=False)).backward()
     training.step(published.input, published.target)
+    largest = max(parameter.grad.abs().max() for parameter in discriminator.parameters())
+    # float32 sums of some thousand pixels in another order; the generator's terms would show in the first digit.
     for own, stepped in zip(discriminator.parameters(), training.discriminator.parameters(), strict=True):
-        assert torch.allclose(own.grad, stepped.grad, rtol=1e-4, atol=1e-6)
+        assert (own.grad - stepped.grad).abs().max() < 1e-4 * largest
 
 
 def test_the_state_continues_bit_for_bit(published):
