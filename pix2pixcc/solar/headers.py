@@ -15,9 +15,10 @@ from astropy.io import fits
 from astropy.time import Time
 from astropy.wcs import Wcsprm
 
-from pix2pixcc.solar.geometry import RADIUS_FRACTION, RSUN_METRES, angular_radius, is_number, scale_keywords
+from pix2pixcc.images.fits import is_number, required_number
+from pix2pixcc.solar.geometry import RADIUS_FRACTION, RSUN_METRES, angular_radius, scale_keywords
 from pix2pixcc.solar.instruments import spacecraft_of
-from pix2pixcc.solar.observations import identify, mean_time, parse_utc, required_number
+from pix2pixcc.solar.observations import identify, mean_time, parse_utc
 from pix2pixcc.utils import UserError
 
 if TYPE_CHECKING:

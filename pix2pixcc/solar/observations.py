@@ -1,13 +1,13 @@
 """Raw observations as the archives hand them out: which instrument, which passband, when; reading and calibration.
 
-Knows AIA level 1 and 1.5, HMI line-of-sight magnetograms (720 s, 45 s) and EUVI level 0 (`*_n4euA.fts`, `*_n4euB.fts`).
-Where the Sun stands in the image is the business of `sky.py`.
+Known are AIA level 1 and 1.5, HMI line-of-sight magnetograms (720 s, 45 s) and EUVI level 0 (`*_n4euA.fts`, `*_n4euB.fts`).
 """
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from astropy.io import fits
 from astropy.io.fits.verify import VerifyError
 from astropy.utils.exceptions import AstropyUserWarning
 
-from pix2pixcc.images.fits import find_image
+from pix2pixcc.images.fits import open_image, required, required_number
 from pix2pixcc.utils import UserError
 
 MAGNETIC_UNITS = ("gauss", "g", "mx/cm^2", "mx/cm2")
@@ -60,35 +60,6 @@ class Observation:
     @property
     def is_magnetogram(self) -> bool:
         return self.passband == "magnetogram"
-
-
-def required(header: fits.Header, keyword: str, path: str | os.PathLike | None = None) -> str | float | int | bool:
-    """The value of a keyword.
-
-    Raises
-    ------
-    UserError
-        The keyword is missing or empty; the message names it and the file.
-    """
-    try:
-        value = header[keyword]
-    except (KeyError, VerifyError):
-        value = None
-    if value is None or isinstance(value, fits.card.Undefined) or value == "":
-        raise UserError(f"{path or 'FITS header'}: keyword {keyword} is missing; download the file again, or leave it out")
-    return value
-
-
-def required_number(header: fits.Header, keyword: str, path: str | os.PathLike | None = None) -> float:
-    """The value of a keyword as a finite number; a `UserError` names file and keyword."""
-    value = required(header, keyword, path)
-    try:
-        number = float(value)
-    except ValueError:
-        number = float("nan")
-    if not np.isfinite(number):
-        raise UserError(f"{path or 'FITS header'}: keyword {keyword} = {value!r} should be a number")
-    return number
 
 
 def parse_utc(text: str) -> datetime:
@@ -169,61 +140,53 @@ def identify(header: fits.Header, path: str | os.PathLike | None = None) -> tupl
     return f"STEREO/EUVI-{spacecraft} {wavelength}", time
 
 
-def _open(path: Path, take: Callable[[fits.hdu.image.PrimaryHDU], tuple]) -> tuple:
-    """Open a FITS file and `take` from its first two-dimensional image; whatever is wrong becomes a `UserError`."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", AstropyUserWarning)     # BLANK in float files, foreign letters in comments
-            warnings.filterwarnings("error", ".*truncated", AstropyUserWarning)
-            find_image(path)                                         # refuses headers that astropy would count on for ever
-            with fits.open(path, memmap=False) as hdus:
-                image = next((hdu for hdu in hdus if hdu.is_image and hdu.header.get("NAXIS") == 2), None)
-                if image is None:
-                    raise UserError(f"{path}: no HDU holds a two-dimensional image")
-                return take(image)
-    except UserError:
-        raise
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file") from error
-    # The decoders raise whatever a damaged file leads them to, from zlib.error to CfitsioException.
-    except Exception as error:
-        raise UserError(f"{path}: cannot be read as FITS ({str(error).splitlines()[0] if str(error) else type(error).__name__}); "
-                        "download it again, or leave it out") from error
+@contextlib.contextmanager
+def _open_plane(path: str | os.PathLike) -> Iterator[fits.ImageHDU]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyUserWarning)     # BLANK in float files, foreign letters in comments
+        with open_image(path) as hdu:
+            if hdu.header.get("NAXIS") != 2:
+                raise UserError(f"{path}: its first image is not two-dimensional, so it is no raw observation")
+            yield hdu
 
 
 def _parsable(header: fits.Header) -> fits.Header:
-    """The header without cards that break the FITS standard (AIA writes `-nan` into some)."""
-    clean = fits.Header()
-    for card in header.cards:
+    """Return the header without cards that break the FITS standard (AIA writes `-nan` into some)."""
+    broken = []
+    for k, card in enumerate(header.cards):
         try:
-            clean.append((card.keyword, card.value, card.comment), end=True)
+            _ = card.value, card.comment      # they are parsed when asked for
         except VerifyError:
-            continue
-    return clean
-
-
-def read_header(path: str | os.PathLike) -> fits.Header:
-    """The header of a file's first two-dimensional image, without reading the pixels.
-
-    Raises
-    ------
-    UserError
-        The file is missing, is no FITS file, or holds no image.
-    """
-    header, = _open(Path(path), lambda hdu: (_parsable(hdu.header),))
+            broken.append(k)
+    for k in reversed(broken):
+        del header[k]
     return header
 
 
-def read_observation(path: str | os.PathLike) -> Observation:
-    """Read the first two-dimensional image of a FITS file, in whichever HDU, Rice-compressed or gzipped.
+def read_header(path: str | os.PathLike) -> fits.Header:
+    """Read the header of a file's first image, not the pixels.
 
     Raises
     ------
     UserError
-        The file is missing, truncated, no FITS file, holds no image, is of no known instrument, or lacks a keyword.
+        The file is missing, is no FITS file, or its first image is not two-dimensional.
+    """
+    with _open_plane(path) as hdu:
+        return _parsable(hdu.header)
+
+
+def read_observation(path: str | os.PathLike) -> Observation:
+    """Read the first image of a FITS file, in whichever HDU, Rice-compressed or gzipped.
+
+    Raises
+    ------
+    UserError
+        The file is missing, truncated, no FITS file, its first image is not two-dimensional, is of no known instrument, or lacks a
+        keyword.
     """
     path = Path(path)
-    header, data = _open(path, lambda hdu: (_parsable(hdu.header), np.asarray(hdu.data, dtype=np.float32)))
+    with _open_plane(path) as hdu:
+        header, data = _parsable(hdu.header), np.asarray(hdu.data, dtype=np.float32)
     identity = identify(header, path)
     if identity is None:
         what = " ".join(str(header[key]) for key in ("TELESCOP", "INSTRUME", "DETECTOR", "CONTENT") if header.get(key)) or "unknown"

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from astropy.io import fits
 
-from pix2pixcc.solar.geometry import LIMB, disk_place, observer_disk_mask
+from pix2pixcc.solar.geometry import LIMB, disk_of_header
 from pix2pixcc.solar.observations import Observation, calibrate, identify, is_missing
 from pix2pixcc.utils import UserError
 
@@ -95,19 +95,19 @@ def _frame_problem(header: fits.Header) -> str | None:
     for keyword in ("CRPIX1", "CRPIX2", "CDELT1", "CDELT2", "DSUN_OBS"):
         if not isinstance(header.get(keyword), int | float):
             return f"keyword {keyword} is missing"
-    column, row, scale = disk_place(header)
-    radius = 1 / np.sqrt(abs(np.linalg.det(scale)))
-    if radius < SMALLEST_RADIUS * width:
-        return f"a solar radius of {radius:.0f} pixels in an image of {width}: CDELT1 is wrong"
-    reach = LIMB * radius
-    if min(column, row) - reach < -0.5 or max(column, row) + reach > width - 0.5:
-        return f"the disk does not fit in the frame: centre ({column:.0f}, {row:.0f}), radius {radius:.0f} of {width} pixels"
+    disk = disk_of_header(header, (height, width))
+    if disk.radius < SMALLEST_RADIUS * width:
+        return f"a solar radius of {disk.radius:.0f} pixels in an image of {width}: CDELT1 is wrong"
+    reach = LIMB * disk.radius
+    if min(disk.centre) - reach < -0.5 or max(disk.centre) + reach > width - 0.5:
+        return (f"the disk does not fit in the frame: centre ({disk.centre[0]:.0f}, {disk.centre[1]:.0f}), "
+                f"radius {disk.radius:.0f} of {width} pixels")
     return None
 
 
 def _pixel_problem(observation: Observation, max_missing: float) -> str | None:
     step = max(1, min(observation.data.shape) // SAMPLES)
-    disk = observer_disk_mask(observation.header, observation.data.shape, step=step)
+    disk = disk_of_header(observation.header, observation.data.shape).mask(step=step)
     sample = replace(observation, data=observation.data[::step, ::step])
     missing = is_missing(sample)[disk]
     if missing.mean() > max_missing:

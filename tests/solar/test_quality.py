@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from observation_files import AIA, EUVI_A, EUVI_B, magnetogram_header, real_header, rescaled
 
-from pix2pixcc.solar.geometry import observer_disk_mask
+from pix2pixcc.solar.geometry import disk_of_header
 from pix2pixcc.solar.observations import Observation, read_observation
 from pix2pixcc.solar.quality import header_problem, quality_problem
 
@@ -25,7 +25,7 @@ def magnetogram(field: np.ndarray) -> Observation:
 
 def test_a_magnetogram_with_nan_off_the_disk_is_good():
     good = magnetogram(np.random.default_rng(0).normal(0, 10, (256, 256)))
-    good.data[~observer_disk_mask(good.header, (256, 256), 1.0)] = np.nan
+    good.data[~disk_of_header(good.header, (256, 256)).mask(1.0)] = np.nan
     assert quality_problem(good) is None
 
 
