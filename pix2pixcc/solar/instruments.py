@@ -1,10 +1,11 @@
-"""Spacecraft and instruments: one table of what each is called in headers, channels, files and pictures."""
+"""Spacecraft and instruments: what each is called in headers, channels, files and pictures, and which passbands it has."""
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
 MAGNETOGRAM = "SDO/HMI magnetogram"            # the channel name of a line-of-sight magnetogram
+EUVI = "STEREO/EUVI"                           # how the channels of a farside input begin, whichever spacecraft it is of
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,15 @@ class Spacecraft:
 SDO = Spacecraft("SDO", "SDO", "sdo", "SDO/AIA")
 STEREO_A = Spacecraft("STEREO-A", "STEREO_A", "stereo_a", "STEREO/EUVI-A")
 STEREO_B = Spacecraft("STEREO-B", "STEREO_B", "stereo_b", "STEREO/EUVI-B")
-SPACECRAFT = {each.name: each for each in (SDO, STEREO_A, STEREO_B)}
+STEREO = (STEREO_A, STEREO_B)
+SPACECRAFT = {each.name: each for each in (SDO, *STEREO)}
 
+AIA_PASSBANDS = ("94", "131", "171", "193", "211", "304", "335", "1600", "1700", "4500")      # angstrom
+EUVI_PASSBANDS = ("171", "195", "284", "304")
 AIA_OF_EUVI = {"304": "304", "195": "193", "171": "171"}      # EUVI passband -> AIA's of about the same temperature, angstrom
 EUVI_OF_AIA = {aia: euvi for euvi, aia in AIA_OF_EUVI.items()}
 
-_STEREO = re.compile(r"(?:STEREO[_ -]|EUVI-)([AB])(?![A-Z])", re.IGNORECASE)
+_STEREO = re.compile(r"(?:STEREO[_ -]?|EUVI-)([AB])(?![A-Z])", re.IGNORECASE)
 _SDO = re.compile(r"SDO|AIA|HMI")
 
 

@@ -18,6 +18,7 @@ from astropy.io.fits.verify import VerifyError
 from astropy.utils.exceptions import AstropyUserWarning
 
 from pix2pixcc.images.fits import open_image, required, required_number
+from pix2pixcc.solar.instruments import MAGNETOGRAM, SDO, spacecraft_of
 from pix2pixcc.utils import UserError
 
 MAGNETIC_UNITS = ("gauss", "g", "mx/cm^2", "mx/cm2")
@@ -49,26 +50,27 @@ class Observation:
 
     @property
     def instrument(self) -> str:
-        """'STEREO/EUVI-B', 'SDO/AIA', 'SDO/HMI'."""
+        """Return 'STEREO/EUVI-B', 'SDO/AIA' or 'SDO/HMI'."""
         return self.name.rsplit(" ", 1)[0]
 
     @property
     def passband(self) -> str:
-        """The wavelength in angstrom ('304'), or 'magnetogram'."""
+        """Return the wavelength in angstrom ('304'), or 'magnetogram'."""
         return self.name.rsplit(" ", 1)[1]
 
     @property
     def is_magnetogram(self) -> bool:
+        """Return whether this is a line-of-sight magnetogram, not an EUV image."""
         return self.passband == "magnetogram"
 
 
 def parse_utc(text: str) -> datetime:
-    """A FITS time as UTC without a zone: ISO 8601, or JSOC's '2011.02.13_10:36:00_TAI'.
+    """Return a FITS time as UTC without a zone: ISO 8601, or JSOC's '2011.02.13_10:36:00_TAI'.
 
     Raises
     ------
     ValueError
-        The text is no time.
+        The text is not a time.
     """
     try:
         time = datetime.fromisoformat(text.strip())
@@ -79,7 +81,7 @@ def parse_utc(text: str) -> datetime:
 
 
 def mean_time(times: Sequence[datetime]) -> datetime:
-    """The mean of some times."""
+    """Return the mean of some times, of at least one."""
     if not times:
         raise ValueError("no times")
     return times[0] + sum((time - times[0] for time in times), timedelta()) / len(times)
@@ -112,7 +114,7 @@ def _is_line_of_sight_field(header: fits.Header) -> bool:
 
 
 def identify(header: fits.Header, path: str | os.PathLike | None = None) -> tuple[str, datetime] | None:
-    """What a header is of, and when: `('STEREO/EUVI-B 304', datetime)`, or None if it is of no instrument known here.
+    """Return what a header is of, and when: `('STEREO/EUVI-B 304', datetime)`, or None if it is of no instrument known here.
 
     Parameters
     ----------
@@ -130,14 +132,15 @@ def identify(header: fits.Header, path: str | os.PathLike | None = None) -> tupl
         return None
     time = _observation_time(header, path)
     if instrument == "HMI":
-        return "SDO/HMI magnetogram", time
+        return MAGNETOGRAM, time
     wavelength = round(required_number(header, "WAVELNTH", path))
     if instrument == "AIA":
-        return f"SDO/AIA {wavelength}", time
-    spacecraft = str(required(header, "OBSRVTRY", path)).strip()[-1].upper()
-    if spacecraft not in "AB":
-        raise UserError(f"{path or 'FITS header'}: keyword OBSRVTRY = {header['OBSRVTRY']!r} should be STEREO_A or STEREO_B")
-    return f"STEREO/EUVI-{spacecraft} {wavelength}", time
+        return f"{SDO.euv} {wavelength}", time
+    observatory = required(header, "OBSRVTRY", path)
+    spacecraft = spacecraft_of(str(observatory))
+    if spacecraft is None or spacecraft is SDO:
+        raise UserError(f"{path or 'FITS header'}: keyword OBSRVTRY = {observatory!r} should be STEREO_A or STEREO_B")
+    return f"{spacecraft.euv} {wavelength}", time
 
 
 @contextlib.contextmanager
@@ -195,14 +198,14 @@ def read_observation(path: str | os.PathLike) -> Observation:
 
 
 def _onboard_steps(header: fits.Header) -> list[int]:
-    """SECCHI's on-board processing steps: IP_00_19 is twenty three-character numbers."""
+    """Return SECCHI's on-board processing steps: IP_00_19 is twenty three-character numbers."""
     text = str(header.get("IP_00_19", "")).rjust(60) if header.get("IP_00_19") else ""
     fields = (text[start:start + 3].strip() for start in range(0, len(text), 3))
     return [int(field) for field in fields if field.isdigit()]
 
 
 def _remaining_bias(header: fits.Header, path: Path | None) -> float:
-    """The CCD bias still in an EUVI image, DN a pixel (after SolarSoft's get_biasmean.pro)."""
+    """Return the CCD bias still in an EUVI image, DN per pixel (after SolarSoft's get_biasmean.pro)."""
     steps = set(_onboard_steps(header))
     if float(header.get("OFFSETCR") or 0) > 0 or steps & ONBOARD_BIAS_STEPS:
         return 0.0
@@ -211,7 +214,7 @@ def _remaining_bias(header: fits.Header, path: Path | None) -> float:
 
 
 def is_missing(observation: Observation) -> np.ndarray:
-    """True where the file has no value: not finite, or 0 in an EUVI image that still has its bias (lost blocks); bool (H, W)."""
+    """Return where the file has no value, bool (H, W): not finite, or 0 in an EUVI image that still has its bias (lost blocks)."""
     missing = ~np.isfinite(observation.data)
     if "EUVI" in observation.name and _remaining_bias(observation.header, observation.path) > 0:
         missing |= observation.data == 0
@@ -219,11 +222,11 @@ def is_missing(observation: Observation) -> np.ndarray:
 
 
 def calibrate(observation: Observation) -> np.ndarray:
-    """Detector counts to counts a second, without the bias; magnetograms unchanged, in gauss.
+    """Turn detector counts into counts per second, without the bias; leave magnetograms as they are, in gauss.
 
-    EUVI: a division by two made on board is undone, BIASMEAN is subtracted unless OFFSETCR (or the on-board
-    processing) shows that it is gone, and lost blocks, which level 0 fills with 0, become NaN. Constant gains are left: the
-    scaling to a disk median of 100 cancels them.
+    EUVI: a division by two made on board is undone, BIASMEAN is subtracted unless OFFSETCR (or the on-board processing) shows that
+    it is gone, and lost blocks, which level 0 fills with 0, become NaN. Constant gains are left: the scaling to a disk median of
+    100 cancels them.
 
     Returns
     -------

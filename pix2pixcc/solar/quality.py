@@ -21,11 +21,11 @@ SAMPLES = 1024                    # rows and columns that are looked at, at leas
 
 
 def quality_problem(observation: Observation | fits.Header, *, max_missing: float = DEFAULT_MAX_MISSING) -> str | None:
-    """Why an observation should not be used, or None if nothing speaks against it.
+    """Return why an observation should not be used, or None if nothing speaks against it.
 
     Parameters
     ----------
-    observation : `~observations.Observation` or `~astropy.io.fits.Header`
+    observation : `Observation` or `~astropy.io.fits.Header`
         Of a header only the header is judged, in milliseconds; of an observation its pixels too.
     max_missing : float
         The greatest share of pixels without a value on the disk.
@@ -45,7 +45,7 @@ def quality_problem(observation: Observation | fits.Header, *, max_missing: floa
 
 
 def header_problem(header: fits.Header) -> str | None:
-    """What the header alone tells: lost data, exposure, kind of image, format, and a disk that the frame cuts.
+    """Return what the header alone tells: lost data, exposure, kind of image, format, and a disk that the frame cuts.
 
     Raises
     ------
