@@ -1,7 +1,7 @@
 """One image file of nine formats to one float32 array `(C, H, W)`, and back.
 
-A file is believed only as far as it goes: the size it declares is checked against its length before memory is taken for it, and
-nothing is ever unpickled.
+A file is believed only as far as it goes: the size it declares is checked against its length before memory is taken for
+it, and nothing is ever unpickled.
 """
 from __future__ import annotations
 
@@ -120,7 +120,18 @@ def read_image(path: str | os.PathLike, channels: int, *, side: str = "input") -
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{path} is not a regular file; remove it or put an image there")
         raw, header = _READERS[data_format](path, status.st_size, check_shape)
-        data = _channels_first(raw, _channel_axis(raw.shape, channels, path, side))
+        return image_of(raw, header, channels, path, side=side)
+
+
+def image_of(raw: np.ndarray, header: fits.Header | None, channels: int, path: Path, *, side: str = "input") -> Image:
+    """Return the image of an array and its header; a big-endian `raw` may be turned in place; `path` is for messages.
+
+    Raises
+    ------
+    UserError
+        The array is not square, has other channels, or holds no finite pixel.
+    """
+    data = _channels_first(raw, _channel_axis(raw.shape, channels, path, side))
     for k, channel in enumerate(data, 1):
         if not _any_finite(channel):
             raise UserError(f"{path}: channel {k} holds no finite pixel (all NaN or infinite); move the file away")
@@ -129,7 +140,7 @@ def read_image(path: str | os.PathLike, channels: int, *, side: str = "input") -
 
 
 def _channel_axis(shape: tuple[int, ...], channels: int, path: Path, side: str) -> int | None:
-    """Return which axis of a square image counts the channels (None: it is a plane), or refuse its shape by file and flag."""
+    """Return which axis of a square image counts the channels (None: a plane), or refuse its shape by file and flag."""
     text = " x ".join(map(str, shape)) or "a single number"
     if len(shape) == 2 and channels == 1:
         axis, plane = None, shape
@@ -141,9 +152,11 @@ def _channel_axis(shape: tuple[int, ...], channels: int, path: Path, side: str) 
         raise UserError(f"{path} is {text}, which has no channel axis of length {channels}, first or last: "
                         f"set --{side}_ch to its channels, or give images of that many")
     if plane[0] != plane[1] or plane[0] == 0:
-        raise UserError(f"{path} is {text}: images must be square and hold pixels; crop or register it first (pix2pixCC_Prepare.py)")
+        raise UserError(f"{path} is {text}: images must be square and hold pixels; "
+                        "crop or register it first (pix2pixCC_Prepare.py)")
     if plane[0] > MAX_SIDE:
-        raise UserError(f"{path} declares {text} pixels, more than {MAX_SIDE} on a side: the header is damaged, or bin the image first")
+        raise UserError(f"{path} declares {text} pixels, more than {MAX_SIDE} on a side: "
+                        "the header is damaged, or bin the image first")
     return axis
 
 
@@ -170,7 +183,8 @@ def _described_channels(header: fits.Header, channels: int, path: Path) -> list[
     try:
         return read_channel_cards(header, channels)
     except (ValueError, TypeError, fits.VerifyError) as error:
-        raise UserError(f"{path}: the cards CHAN1..CSCALE{channels} cannot be read ({error}); write them anew") from error
+        raise UserError(f"{path}: the cards CHAN1..CSCALE{channels} cannot be read ({error}); "
+                        "write them anew") from error
 
 
 _Raw = tuple[np.ndarray, fits.Header | None]
@@ -252,16 +266,16 @@ def _png_bit_depth(path: Path) -> int:
         return file.read(25)[24]
 
 
-_READERS = {name: _read_fits for name in FITS_FORMATS} | {"npy": _read_npy, "tif": _read_tiff, "tiff": _read_tiff,
-                                                         "png": _read_picture, "jpg": _read_picture, "jpeg": _read_picture}
+_READERS = {**dict.fromkeys(FITS_FORMATS, _read_fits), "npy": _read_npy, "tif": _read_tiff, "tiff": _read_tiff,
+            "png": _read_picture, "jpg": _read_picture, "jpeg": _read_picture}
 
 
 def write_image(path: str | os.PathLike, data: np.ndarray, header: fits.Header | None = None) -> None:
     """Write an image in data units in the format of the name's extension, atomically.
 
-    FITS, npy and TIFF hold float32 as it is: `(H, W)` for one channel, else channels first (TIFF: one page per channel).
-    PNG and JPEG hold one or three channels, rounded to 8 bits and clipped to 0..255, NaN as 0: good for images that were
-    8-bit to begin with, not for gauss.
+    FITS, npy and TIFF hold float32 as it is: `(H, W)` for one channel, else channels first (TIFF: one page per
+    channel). PNG and JPEG hold one or three channels, rounded to 8 bits and clipped to 0..255, NaN as 0: good for
+    images that were 8-bit to begin with, not for gauss.
 
     Parameters
     ----------
@@ -292,8 +306,10 @@ def write_image(path: str | os.PathLike, data: np.ndarray, header: fits.Header |
     elif data_format and len(data) in (1, 3):
         pixels = np.rint(np.clip(np.nan_to_num(image, nan=0.0), 0, 255)).astype(np.uint8)
         with atomic_path(path) as temporary:
-            PillowImage.fromarray(pixels if pixels.ndim == 2 else pixels.transpose(1, 2, 0)).save(temporary, quality=100, subsampling=0)
+            picture = PillowImage.fromarray(pixels if pixels.ndim == 2 else pixels.transpose(1, 2, 0))
+            picture.save(temporary, quality=100, subsampling=0)
     elif data_format:
-        raise UserError(f"{path}: {data_format} holds 1 or 3 channels, not {len(data)}; use --data_format_target fits, npy or tif")
+        raise UserError(f"{path}: {data_format} holds 1 or 3 channels, not {len(data)}; "
+                        "use --data_format_target fits, npy or tif")
     else:
         raise UserError(f"{path}: unknown format; name it with one of {', '.join(FORMATS)}")

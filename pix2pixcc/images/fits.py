@@ -1,7 +1,7 @@
-"""FITS files opened with distrust: the image is found and checked before memory is taken for it, a keyword before it is used.
+"""FITS files opened with distrust: the image is found and checked before memory is taken for it, keywords before use.
 
-astropy believes a header: it counts to any NAXIS or TFIELDS and takes memory for any size. So the headers are walked here first
-(1.2 ms of processor time for a header of 243 cards), and a file is opened only when what they declare fits into it.
+astropy believes a header: it counts to any NAXIS or TFIELDS and takes memory for any size. So the headers are walked
+here first (1.2 ms for a header of 243 cards), and a file is opened only when what they declare fits into it.
 """
 from __future__ import annotations
 
@@ -30,16 +30,15 @@ CheckShape = Callable[[tuple[int, ...]], None]
 
 @contextlib.contextmanager
 def refuse_damage(path: str | os.PathLike, data_format: str = "FITS") -> Iterator[None]:
-    """Turn whatever the reading of a file raises within this context into a `UserError` that names the file.
-
-    The decoders raise whatever a damaged file leads them to, from struct.error to CfitsioException and RecursionError.
-    """
+    """Turn whatever the reading of a file raises within this context into a `UserError` that names the file."""
     try:
         yield
     except UserError:
         raise
     except (FileNotFoundError, PermissionError) as error:
-        raise UserError(f"cannot read {path}: {error.strerror}. Check the name, the link behind it and its permissions") from error
+        raise UserError(f"cannot read {path}: {error.strerror}. "
+                        "Check the name, the link behind it and its permissions") from error
+    # The decoders raise whatever a damaged file leads them to, from struct.error to RecursionError.
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"cannot read {path}: it is damaged, or not {data_format} ({reason}); "
@@ -47,8 +46,9 @@ def refuse_damage(path: str | os.PathLike, data_format: str = "FITS") -> Iterato
 
 
 @contextlib.contextmanager
-def open_image(path: str | os.PathLike, check_shape: CheckShape | None = None, *, checksum: bool = False) -> Iterator[fits.ImageHDU]:
-    """Open the first image of a FITS file, in any HDU, tile-compressed or gzipped.
+def open_image(path: str | os.PathLike, check_shape: CheckShape | None = None, *,
+               checksum: bool = False) -> Iterator[fits.ImageHDU]:
+    """Open the first image of a FITS file, in any HDU, tile-compressed or gzipped; its pixels are read when asked for.
 
     Parameters
     ----------
@@ -56,17 +56,12 @@ def open_image(path: str | os.PathLike, check_shape: CheckShape | None = None, *
     check_shape : callable, optional
         Is given the shape before anything is read, to refuse it.
     checksum : bool
-        Whether astropy compares CHECKSUM and DATASUM, and warns where they do not hold.
-
-    Yields
-    ------
-    `~astropy.io.fits.ImageHDU`, or `PrimaryHDU` or `CompImageHDU`
-        Its pixels are read on the first use of `data`, of the type and byte order that the file has.
+        Whether astropy warns where CHECKSUM or DATASUM does not hold.
 
     Raises
     ------
     UserError
-        As `find_image`; the file is missing, or damaged in any other way, also where the context reads from it.
+        As `find_image`, or the file is missing or damaged, also where it is found out within the context.
     """
     with refuse_damage(path), warnings.catch_warnings():
         warnings.filterwarnings("error", ".*truncated", AstropyUserWarning)
@@ -83,30 +78,19 @@ def is_number(value: object) -> TypeGuard[int | float]:
 
 
 def required(header: fits.Header, keyword: str, path: str | os.PathLike | None = None) -> str | float | int | bool:
-    """Return the value of a keyword.
-
-    Raises
-    ------
-    UserError
-        The keyword is missing or empty; the message names it and the file.
-    """
+    """Return the value of a keyword, or raise a `UserError` that names it and the file where it is missing or empty."""
     try:
         value = header[keyword]
     except (KeyError, VerifyError):
         value = None
     if value is None or isinstance(value, fits.card.Undefined) or value == "":
-        raise UserError(f"{path or 'FITS header'}: keyword {keyword} is missing; download the file again, or leave it out")
+        raise UserError(f"{path or 'FITS header'}: keyword {keyword} is missing; "
+                        "download the file again, or leave it out")
     return value
 
 
 def required_number(header: fits.Header, keyword: str, path: str | os.PathLike | None = None) -> float:
-    """Return the value of a keyword as a finite number.
-
-    Raises
-    ------
-    UserError
-        The keyword is missing, or no finite number; the message names it and the file.
-    """
+    """Return the value of a keyword as a finite number, or raise a `UserError` that names it and the file."""
     value = required(header, keyword, path)
     try:
         number = float(value)

@@ -56,10 +56,10 @@ class Disk:
 
     @property
     def distance(self) -> np.ndarray:
-        """Return the distance of each pixel from the disk's centre in solar radii, as seen from the observer, float64 (H, W).
+        """Return each pixel's distance from the disk's centre in solar radii, as the observer sees it, float64 (H, W).
 
-        It is the sine of the heliocentric angle theta between the local vertical and the line of sight: in the triangle of observer,
-        Sun's centre and surface, sin(theta) / (observer's distance) = sin(elongation) / (solar radius).
+        It is the sine of the heliocentric angle theta between the local vertical and the line of sight: in the triangle
+        of observer, Sun's centre and surface, sin(theta) / (observer's distance) = sin(elongation) / (solar radius).
         """
         apparent = np.sqrt(self._apparent_squared(1))       # of a gnomonic image: tan(elongation) / angular radius
         return apparent / np.hypot(1, apparent * self.angular_radius / ARCSEC) / self._sine_over_angle
@@ -72,7 +72,10 @@ class Disk:
         return self._apparent_squared(step) <= limit ** 2
 
     def surface_area(self) -> np.ndarray:
-        """Return the area of the solar surface that each pixel sees, cm^2 (H, W): `pixel_area` / cos(theta), infinite from the limb on."""
+        """Return the area of the solar surface that each pixel sees, cm^2 (H, W).
+
+        It is `pixel_area` / cos(theta), infinite from the limb on.
+        """
         cosine = np.sqrt(np.clip(1 - self.distance ** 2, 0, None))
         with np.errstate(divide="ignore"):
             return self.pixel_area / cosine
@@ -84,7 +87,8 @@ class Disk:
 
     def _apparent_squared(self, step: int) -> np.ndarray:
         height, width = self.shape
-        columns, rows = np.arange(0, width, step)[None, :] - self.centre[0], np.arange(0, height, step)[:, None] - self.centre[1]
+        columns = np.arange(0, width, step)[None, :] - self.centre[0]
+        rows = np.arange(0, height, step)[:, None] - self.centre[1]
         x, y = (along_columns * columns + along_rows * rows for along_columns, along_rows in self.scale)
         return x ** 2 + y ** 2
 
@@ -95,12 +99,12 @@ def registered_disk(shape: tuple[int, int]) -> Disk:
 
 
 def disk_mask(size: int, limit: float = LIMB) -> np.ndarray:
-    """Return whether the pixels of a registered image lie within `limit` solar radii of its middle, bool (size, size)."""
+    """Return where a registered image lies within `limit` solar radii of its middle, bool (size, size)."""
     return registered_disk((size, size)).mask(limit)
 
 
 def disk_of_header(header: fits.Header | None, shape: tuple[int, int]) -> Disk:
-    """Return the disk where the helioprojective coordinates of a header place it; without a header, the registered disk.
+    """Return the disk where a header's helioprojective coordinates place it; without a header, the registered disk.
 
     Parameters
     ----------
@@ -129,7 +133,8 @@ def disk_of_header(header: fits.Header | None, shape: tuple[int, int]) -> Disk:
         scale = wcs.pixel_scale_matrix * 3600 / angular_radius
     # wcslib raises many kinds of error, all of which mean that the coordinates are damaged.
     except Exception as error:
-        raise UserError(f"the header's coordinates cannot be used ({' '.join(str(error).split())[:150]}): mend or remove them") from error
+        reason = " ".join(str(error).split())[:150]
+        raise UserError(f"the header's coordinates cannot be used ({reason}): mend or remove them") from error
     return Disk(shape, (float(column), float(row)), scale, angular_radius)
 
 
@@ -154,4 +159,5 @@ def _angular_radius_of(header: fits.Header) -> float:
         return angular_radius(distance)
     if is_number(radius) and 0 < radius < 90 * 3600:
         return float(radius)
-    raise UserError("the header has neither DSUN_OBS (metres) nor RSUN_OBS (arcsec), so the disk has no size: add one of them")
+    raise UserError("the header has neither DSUN_OBS (metres) nor RSUN_OBS (arcsec), so the disk has no size: "
+                    "add one of them")

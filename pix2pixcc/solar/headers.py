@@ -1,4 +1,4 @@
-"""Headers of registered images and of stacks: pointing, observer and times, read through SunPy and written in one spelling."""
+"""Headers of registered images and stacks: pointing, observer and times, read by SunPy and written in one spelling."""
 from __future__ import annotations
 
 import os
@@ -61,7 +61,10 @@ def sunpy_map(header: fits.Header, path: str | os.PathLike | None = None) -> Gen
 
 def _sky_header(shape: tuple[int, int], wcs: Wcsprm, observer: tuple[float, float, float],
                 times: tuple[datetime, datetime]) -> fits.Header:
-    """Return the cards that place an image (height, width) on the sky: axes, observer (Stonyhurst degrees, degrees, metres), times."""
+    """Return the cards that place an image on the sky: axes, observer, times.
+
+    `observer` is Stonyhurst longitude and latitude (degrees) and distance (metres), `times` are start and middle.
+    """
     longitude, latitude, distance = observer
     (pc11, pc12), (pc21, pc22) = wcs.get_pc().tolist()
     x_scale, y_scale = (3600 * wcs.get_cdelt()).tolist()
@@ -84,7 +87,7 @@ def _sky_header(shape: tuple[int, int], wcs: Wcsprm, observer: tuple[float, floa
 
 
 def _registered_sky(size: int, observer: tuple[float, float, float], times: tuple[datetime, datetime]) -> fits.Header:
-    """Return the cards of an image with solar north up, the Sun in its middle and a radius of `RADIUS_FRACTION` of its side."""
+    """Return the cards of a registered image: north up, the Sun in its middle, its radius a fixed share of the side."""
     wcs = Wcsprm(naxis=2)
     wcs.ctype, wcs.crpix = ["HPLN-TAN", "HPLT-TAN"], 2 * [(size + 1) / 2]
     wcs.cdelt = 2 * [angular_radius(observer[2]) / 3600 / (RADIUS_FRACTION * size)]
@@ -98,7 +101,7 @@ def _observer_and_times(source: GenericMap) -> tuple[tuple[float, float, float],
 
 
 def sky_of_header(header: fits.Header) -> fits.Header:
-    """Return the cards of any image header that place it on the sky, in one spelling: axes, observer, times; a cube's are its images'.
+    """Return the cards of any header that place its image, or each image of a cube, on the sky, in one spelling.
 
     Raises
     ------
@@ -110,7 +113,7 @@ def sky_of_header(header: fits.Header) -> fits.Header:
 
 
 def set_times(header: fits.Header, start: datetime, middle: datetime) -> None:
-    """Write DATE-OBS and DATE-AVG, and the same as modified Julian dates, without which wcslib warns that it adds them."""
+    """Write DATE-OBS and DATE-AVG, and both as modified Julian dates, else wcslib warns that it adds them."""
     for keyword, time, meaning in (("OBS", start, "observation"), ("AVG", middle, "mid-observation")):
         text = time.isoformat(timespec="milliseconds" if time.microsecond else "seconds")
         header[f"DATE-{keyword}"] = (text, f"[UTC] {meaning}")
@@ -119,14 +122,14 @@ def set_times(header: fits.Header, start: datetime, middle: datetime) -> None:
 
 
 def registered_header(header: fits.Header, size: int, path: str | os.PathLike | None = None) -> fits.Header:
-    """Return the header of the image that registration makes: helioprojective, north up, centred, with the full observer.
+    """Return the header of the image that registration makes: helioprojective, north up, centred, with its observer.
 
     Parameters
     ----------
     header : `~astropy.io.fits.Header`
         Of the raw image. SunPy reads the observer, the reference time and the pointing from it.
     size : int
-        Side of the registered image, pixels. The Sun's centre is at (size + 1) / 2, its radius `RADIUS_FRACTION` * size.
+        Side of the registered image, pixels: the Sun is at (size + 1) / 2, its radius `RADIUS_FRACTION` * size.
     path : path, optional
         Only for messages.
 
@@ -153,7 +156,7 @@ def header_of_registered(source: GenericMap, header: fits.Header, size: int) -> 
 
 
 def mean_header(headers: Sequence[fits.Header]) -> fits.Header:
-    """Return the header of a stack of registered images of one observer: the first one's, at the mean time and the mean place.
+    """Return the header of a stack of one observer's registered images: the first one's, at the mean time and place.
 
     Parameters
     ----------

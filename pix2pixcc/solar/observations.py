@@ -1,6 +1,7 @@
 """Raw observations as the archives hand them out: which instrument, which passband, when; reading and calibration.
 
-Known are AIA level 1 and 1.5, HMI line-of-sight magnetograms (720 s, 45 s) and EUVI level 0 (`*_n4euA.fts`, `*_n4euB.fts`).
+Known are AIA level 1 and 1.5, HMI line-of-sight magnetograms (720 s, 45 s) and EUVI level 0 (`*_n4euA.fts`,
+`*_n4euB.fts`).
 """
 from __future__ import annotations
 
@@ -21,6 +22,7 @@ from pix2pixcc.images.fits import open_image, required, required_number
 from pix2pixcc.solar.instruments import MAGNETOGRAM, SDO, spacecraft_of
 from pix2pixcc.utils import UserError
 
+TIME_KEYWORDS = ("DATE-OBS", "DATE_OBS", "DATE__OBS", "T_OBS", "DATE-AVG")      # the first that is there counts
 MAGNETIC_UNITS = ("gauss", "g", "mx/cm^2", "mx/cm2")
 ONBOARD_BIAS_STEPS = {37, 38, 103}      # SECCHI image-processing steps that subtract the bias in flight
 HALVING_STEP = 1                        # the step that divides by two
@@ -88,7 +90,7 @@ def mean_time(times: Sequence[datetime]) -> datetime:
 
 
 def _observation_time(header: fits.Header, path: str | os.PathLike | None) -> datetime:
-    keyword = next((name for name in ("DATE-OBS", "DATE_OBS", "DATE__OBS", "T_OBS", "DATE-AVG") if header.get(name)), "DATE-OBS")
+    keyword = next((name for name in TIME_KEYWORDS if header.get(name)), "DATE-OBS")
     text = str(required(header, keyword, path))
     try:
         return parse_utc(text)
@@ -114,7 +116,7 @@ def _is_line_of_sight_field(header: fits.Header) -> bool:
 
 
 def identify(header: fits.Header, path: str | os.PathLike | None = None) -> tuple[str, datetime] | None:
-    """Return what a header is of, and when: `('STEREO/EUVI-B 304', datetime)`, or None if it is of no instrument known here.
+    """Return what a header is of, and when: `('STEREO/EUVI-B 304', datetime)`; None if it is of no known instrument.
 
     Parameters
     ----------
@@ -184,16 +186,28 @@ def read_observation(path: str | os.PathLike) -> Observation:
     Raises
     ------
     UserError
-        The file is missing, truncated, no FITS file, its first image is not two-dimensional, is of no known instrument, or lacks a
-        keyword.
+        The file is missing, truncated, no FITS file, its first image is not two-dimensional, is of no known instrument,
+        or lacks a keyword.
     """
     path = Path(path)
     with _open_plane(path) as hdu:
         header, data = _parsable(hdu.header), np.asarray(hdu.data, dtype=np.float32)
+    return observation_of(data, header, path)
+
+
+def observation_of(data: np.ndarray, header: fits.Header, path: Path | None) -> Observation:
+    """Return the observation of an image and its header.
+
+    Raises
+    ------
+    UserError
+        The header is of no known instrument, or lacks a keyword; the message names `path`.
+    """
     identity = identify(header, path)
     if identity is None:
-        what = " ".join(str(header[key]) for key in ("TELESCOP", "INSTRUME", "DETECTOR", "CONTENT") if header.get(key)) or "unknown"
-        raise UserError(f"{path}: neither EUVI, nor AIA, nor an HMI line-of-sight magnetogram (its header says: {what})")
+        words = (str(header[key]) for key in ("TELESCOP", "INSTRUME", "DETECTOR", "CONTENT") if header.get(key))
+        raise UserError(f"{path}: neither EUVI, nor AIA, nor an HMI line-of-sight magnetogram "
+                        f"(its header says: {' '.join(words) or 'unknown'})")
     return Observation(data, header, path, *identity)
 
 
@@ -214,7 +228,7 @@ def _remaining_bias(header: fits.Header, path: Path | None) -> float:
 
 
 def is_missing(observation: Observation) -> np.ndarray:
-    """Return where the file has no value, bool (H, W): not finite, or 0 in an EUVI image that still has its bias (lost blocks)."""
+    """Return where the file has no value, bool (H, W): NaN, or 0 in an EUVI image with its bias (a lost block)."""
     missing = ~np.isfinite(observation.data)
     if "EUVI" in observation.name and _remaining_bias(observation.header, observation.path) > 0:
         missing |= observation.data == 0
@@ -224,9 +238,9 @@ def is_missing(observation: Observation) -> np.ndarray:
 def calibrate(observation: Observation) -> np.ndarray:
     """Turn detector counts into counts per second, without the bias; leave magnetograms as they are, in gauss.
 
-    EUVI: a division by two made on board is undone, BIASMEAN is subtracted unless OFFSETCR (or the on-board processing) shows that
-    it is gone, and lost blocks, which level 0 fills with 0, become NaN. Constant gains are left: the scaling to a disk median of
-    100 cancels them.
+    EUVI: a division by two made on board is undone, BIASMEAN is subtracted unless OFFSETCR (or the on-board processing)
+    shows that it is gone, and lost blocks, which level 0 fills with 0, become NaN. Constant gains are left: the scaling
+    to a disk median of 100 cancels them.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Where observers stand: the spacecraft on their orbits, the rotation of the Sun, and when a hemisphere last faced Earth."""
+"""Where observers stand: spacecraft on their orbits, the Sun's rotation, and when a hemisphere last faced Earth."""
 from __future__ import annotations
 
 import functools
@@ -15,17 +15,7 @@ SYNODIC_PERIOD_DAYS = 27.2753
 
 @dataclass(frozen=True)
 class Observer:
-    """Who looks, and from where.
-
-    Attributes
-    ----------
-    name : str
-        As in `SPACECRAFT`.
-    longitude, latitude : float
-        Stonyhurst, degrees.
-    distance : float
-        From the Sun's centre, AU.
-    """
+    """Who looks: Stonyhurst longitude and latitude (degrees) and distance from the Sun's centre (AU)."""
 
     name: str
     longitude: float
@@ -40,14 +30,9 @@ class Observer:
 
 @functools.lru_cache(maxsize=256)
 def observer_at(name: str, time: datetime) -> Observer:
-    """Return where a spacecraft was: 'SDO' at the Earth, 'STEREO-A' and 'STEREO-B' on their drifting orbits of 2007 to 2014.
+    """Return where a spacecraft was: 'SDO' at the Earth, 'STEREO-A' and 'STEREO-B' on their drifting orbits to 2014.
 
     STEREO's places are fitted to real headers of February and March 2011 and hold to about a degree around them.
-
-    Raises
-    ------
-    ValueError
-        The name is none of `SPACECRAFT`.
     """
     from astropy import units as u
     from astropy.coordinates import HeliocentricMeanEcliptic, SkyCoord

@@ -39,14 +39,14 @@ class View:
     @classmethod
     def of_header(cls, header: fits.Header | None) -> View | None:
         """Return the view that a header describes, or None where it has no helioprojective axes or no observer."""
-        if header is None or not is_helioprojective(header) or any(key not in header for key in ("HGLN_OBS", "HGLT_OBS", "DSUN_OBS")):
+        if header is None or not is_helioprojective(header) or not {"HGLN_OBS", "HGLT_OBS", "DSUN_OBS"} <= set(header):
             return None
         disk = disk_of_header(header, (int(header.get("NAXIS2", 0)), int(header.get("NAXIS1", 0))))
         return cls(disk, float(header["HGLN_OBS"]), float(header["HGLT_OBS"]), float(header["DSUN_OBS"]))
 
     @property
     def matrix(self) -> np.ndarray:
-        """Return what takes a pixel (column, row, 1), counted from 0, to helioprojective (x, y) in arcsec, float64 (2, 3)."""
+        """Return the matrix (2, 3) from pixels (column, row, 1), counted from 0, to helioprojective arcsec (x, y)."""
         scale = self.radius * self.disk.scale
         return np.column_stack([scale, -scale @ self.disk.centre])
 
@@ -67,7 +67,7 @@ def limb(radius: float) -> np.ndarray:
 
 
 def graticule(view: View, spacing: float = 30.0) -> np.ndarray:
-    """Return Stonyhurst meridians and parallels, `spacing` degrees apart, as one `(2, N)` curve in arcsec broken by NaN.
+    """Return Stonyhurst meridians and parallels, `spacing` degrees apart: one `(2, N)` curve in arcsec broken by NaN.
 
     References
     ----------
@@ -75,7 +75,8 @@ def graticule(view: View, spacing: float = 30.0) -> np.ndarray:
     """
     along, around = np.linspace(-90, 90, 91), np.linspace(-180, 180, 181)
     curves = [project(view, np.full_like(along, meridian), along) for meridian in np.arange(-180, 180, spacing)]
-    curves += [project(view, around, np.full_like(around, parallel)) for parallel in np.arange(spacing - 90, 90, spacing)]
+    curves += [project(view, around, np.full_like(around, parallel))
+               for parallel in np.arange(spacing - 90, 90, spacing)]
     gap = np.full((2, 1), np.nan)
     return np.hstack([part for curve in curves for part in (curve, gap)])
 
