@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from observation_files import AIA, EUVI_A, EUVI_B, magnetogram_header, real_header, rescaled
 
+from pix2pixcc.solar import quality
 from pix2pixcc.solar.geometry import disk_of_header
 from pix2pixcc.solar.observations import Observation, read_observation
-from pix2pixcc.solar import quality
 from pix2pixcc.solar.quality import header_problem
 
 
