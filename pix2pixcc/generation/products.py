@@ -13,7 +13,7 @@ import numpy as np
 from astropy.io import fits
 
 from pix2pixcc.images.cubes import Channel
-from pix2pixcc.solar.geometry import LIMB, observer_disk_mask
+from pix2pixcc.solar.geometry import LIMB, disk_of_header
 from pix2pixcc.solar.headers import set_times, sky_of_header
 from pix2pixcc.solar.instruments import spacecraft_of
 from pix2pixcc.solar.observations import mean_time, parse_utc
@@ -121,7 +121,7 @@ def write_product(path: str | os.PathLike, magnetogram: np.ndarray, header: fits
         data = data[0]
     if data.shape != (header.get("NAXIS2"), header.get("NAXIS1")):
         raise ValueError(f"image {data.shape}, header {header.get('NAXIS2')} x {header.get('NAXIS1')}")
-    data[~observer_disk_mask(header, data.shape)] = np.nan
+    data[~disk_of_header(header, data.shape).mask()] = np.nan
     header = header.copy()
     header["DATE"] = (f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}", "[UTC] file written")
     hdu = fits.PrimaryHDU(data, header)

@@ -10,8 +10,8 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from pix2pixcc.generation.products import inputs_of
-from pix2pixcc.images.fits import find_image
-from pix2pixcc.utils import UserError, file_sha256
+from pix2pixcc.images.fits import open_image
+from pix2pixcc.utils import file_sha256
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,11 @@ def verify_product(path: str | os.PathLike, checkpoint: str | os.PathLike | None
         The file is missing or no FITS file.
     """
     path = Path(path)
-    try:
-        find_image(path)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", AstropyUserWarning)
-            with fits.open(path, checksum=True) as hdus:
-                hdus.verify("exception")
-                header = hdus[0].header.copy()
-    except UserError:
-        raise
-    # A damaged file leads astropy to anything.
-    except Exception as error:
-        raise UserError(f"cannot read {path}: it is missing, damaged or no FITS file ({' '.join(str(error).split())[:200]})") from error
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AstropyUserWarning)
+        with open_image(path, checksum=True) as hdu:
+            hdu.verify("exception")
+            header = hdu.header.copy()
     return [_checksums(header, [str(warning.message) for warning in caught]), _checkpoint(path, header, checkpoint), *_inputs(header)]
 
 

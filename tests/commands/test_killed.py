@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from survival import FLAGS, result_of, survive, unreadable
 from running import RUN, differences, finish, start, train, wait_for, write_pairs
+from survival import FLAGS, result_of, survive, unreadable
 
 ROLLBACK = ["--no_shuffle", "--save_freq", 6, "--display_freq", 100, "--on_nan", "rollback"]
 SHORT = ["--save_freq", 2, "--report_freq", 2, "--display_freq", 100]

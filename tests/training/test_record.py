@@ -12,7 +12,6 @@ from pix2pixcc.training.data import TrainingData
 from pix2pixcc.training.record import SETTINGS, RunRecord
 from pix2pixcc.utils import UserError
 
-
 TIME = "2011-03-05T12:04:03"
 
 
