@@ -22,8 +22,9 @@ def make_header(size=SIZE, roll=0.0, shift=(0.0, 0.0)):
     return fits.Header({
         "NAXIS": 2, "NAXIS1": size, "NAXIS2": size, "CTYPE1": "HPLN-TAN", "CTYPE2": "HPLT-TAN", "CUNIT1": "arcsec",
         "CUNIT2": "arcsec", "CRPIX1": (size + 1) / 2 + shift[0], "CRPIX2": (size + 1) / 2 + shift[1], "CRVAL1": 0.0,
-        "CRVAL2": 0.0, "CDELT1": scale, "CDELT2": scale, "PC1_1": cosine, "PC1_2": -sine, "PC2_1": sine, "PC2_2": cosine,
-        "HGLN_OBS": -94.782, "HGLT_OBS": 1.0769, "DSUN_OBS": DISTANCE, "DATE-OBS": TIME, "OBSRVTRY": "STEREO_B"})
+        "CRVAL2": 0.0, "CDELT1": scale, "CDELT2": scale, "PC1_1": cosine, "PC1_2": -sine, "PC2_1": sine,
+        "PC2_2": cosine, "HGLN_OBS": -94.782, "HGLT_OBS": 1.0769, "DSUN_OBS": DISTANCE, "DATE-OBS": TIME,
+        "OBSRVTRY": "STEREO_B"})
 
 
 def make_disk(value=100.0, size=SIZE):
