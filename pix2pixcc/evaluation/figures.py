@@ -131,14 +131,10 @@ def evaluation_page(path: str | os.PathLike, pooled: Pool, summary: dict[str, di
         What `summary_of(pooled)` returns.
     generated, real : ndarray (H, W)
         The pair that is shown, gauss.
-    disk : Disk
-        Its geometry.
-    name, title : str
-        Of that pair, and of the page.
-    disk_radius : float
-        Pixels up to here count, solar radii.
-    binning : int
-        Pixels on a side of a block.
+    disk, name : Disk, str
+        Its geometry and its name.
+    disk_radius, binning : float, int
+        What the set was scored with, as in `evaluate_image`.
     display_limit : float
         The maps saturate at plus and minus this, gauss.
     """

@@ -51,16 +51,7 @@ def channel_panel(image: np.ndarray, title: str, channel: Channel | None, *, gau
                   elsewhere: bool = False) -> Panel:
     """Return a channel as it is shown: a magnetogram in gauss, a passband in its colours, anything else in grey.
 
-    Parameters
-    ----------
-    image : ndarray (H, W)
-        Data units.
-    gauss : float
-        Magnetograms are shown at plus and minus this.
-    colormap : str
-        Of magnetograms.
-    elsewhere : bool
-        Whether another spacecraft, or this one on another day, saw the channel.
+    Magnetograms are shown in `colormap` at plus and minus `gauss`. `elsewhere` is as in `Panel`.
     """
     if channel is not None and channel.is_magnetogram:
         return Panel(image, title, colormap, (-gauss, gauss), unit="G", elsewhere=elsewhere)
@@ -86,18 +77,10 @@ def difference_panel(generated: np.ndarray, real: np.ndarray, shown: Panel) -> P
 
 def rows_of_panels(rows: Sequence[Sequence[Panel]], view: View | None, title: str, *, north_up: bool,
                    numbered: bool = False, blank: int = 0) -> Figure:
-    """Return a figure of rows of panels under one title.
+    """Return a figure of rows of panels under one title, with limb, grid and arcsec where the view is known.
 
-    Parameters
-    ----------
-    view : View, optional
-        Where the images lie on the sky, for limb, grid and arcsec on the axes; None: pixels.
-    north_up : bool
-        Whether the first row of an image is at the bottom.
-    numbered : bool
-        Whether the meridians of magnetograms carry their longitudes.
-    blank : int
-        The room of so many panels is left in the last row.
+    `north_up` puts the first row of an image at the bottom, `numbered` writes the longitudes of the meridians on
+    magnetograms, and `blank` leaves the room of so many panels in the last row.
     """
     from matplotlib.figure import Figure
 
