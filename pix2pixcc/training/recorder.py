@@ -141,7 +141,7 @@ class FolderRecorder(Recorder):
 
     def _draw(self) -> None:
         self._drawn = time.monotonic()
-        self._submit(loss_curves, self._folder.path / "losses.png", self._folder.losses)
+        self._submit(loss_curves, self._folder.path / "losses.png", self._folder.losses, tuple(BEST_BY))
         self._submit(gallery, self._folder.path)
 
     def save(self, iteration: int, lr: float, state: dict, scores: dict[str, float]) -> None:
