@@ -1,5 +1,4 @@
 """One process holds a folder at a time, and the lock ends with its process."""
-import errno
 import fcntl
 import json
 import os
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pix2pixcc.training.lock import FolderLock
+from pix2pixcc.training.lock import NO_LOCKS, FolderLock
 from pix2pixcc.utils import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -137,9 +136,10 @@ def test_where_nobody_is_refused_the_earlier_of_two_trainings_stops(path, monkey
             first.check()
 
 
-def test_without_flock_whoever_is_named_holds_the_folder(path, monkeypatch):
+@pytest.mark.parametrize("number", NO_LOCKS, ids=os.strerror)
+def test_without_flock_whoever_is_named_holds_the_folder(path, monkeypatch, number):
     def no_flock(file, how):
-        raise OSError(errno.ENOSYS, "Function not implemented")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", no_flock)
     mine = FolderLock(path)
