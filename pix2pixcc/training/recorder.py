@@ -236,7 +236,7 @@ class LossTable:
             temporary.write_text(self._header + self._text(*rows), encoding="utf-8")
 
     def add(self, iteration: int, epoch: float, lr: float, values: dict[str, float]) -> tuple[str, str]:
-        """Add values to the row of `iteration`; return it, and what it replaces at the end of the file, '' if nothing."""
+        """Add values to the row of `iteration`; return it, and what it replaces at the end of the file, or ''."""
         is_new = self._last.get("iteration") != str(iteration)
         row = {"iteration": str(iteration), "epoch": f"{epoch:.4f}", "lr": f"{lr:.6g}"} if is_new else self._last
         self._take(row | {name: f"{value:.6g}" if math.isfinite(value) else "" for name, value in values.items()})
