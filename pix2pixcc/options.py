@@ -87,17 +87,9 @@ WIDTH, FEW, MANY = at_least(1, highest=4096), at_least(0, highest=16), at_least(
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> argparse.Namespace:
-    """Parse `argv`, where flags that are not typed take the defaults of `--model`.
+    """Parse `argv`; the result's `given` is the set of flags that the user typed.
 
-    Parameters
-    ----------
-    parser : ArgumentParser
-        Made for this call: its defaults are changed.
-
-    Returns
-    -------
-    Namespace
-        Each flag's value, and `given`, the set of flags that the user typed.
+    Flags that were not typed take the defaults of `--model`, which the parser has from then on.
     """
     opt = parser.parse_args(argv)
     if vars(opt).get("model") == "pix2pixHD":

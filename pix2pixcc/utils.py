@@ -33,10 +33,7 @@ class UserError(Exception):
 
 
 def run_command(main: Callable[[], int | None]) -> None:
-    """Run a command's `main` and leave with its status.
-
-    A `UserError` is one message on standard error and status 2, Ctrl-C one line and status 130.
-    """
+    """Run a command's `main` and leave with its status; a `UserError` is one message on standard error and status 2."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")      # names of files need not be UTF-8
     try:
@@ -118,13 +115,7 @@ def write_json(path: str | os.PathLike, content: dict) -> None:
 
 
 def read_json(path: str | os.PathLike) -> dict:
-    """Read a JSON object.
-
-    Raises
-    ------
-    UserError
-        The file is missing or damaged, or holds something else.
-    """
+    """Read a JSON object; a `UserError` names the file if it is missing or damaged."""
     try:
         content = json.loads(Path(path).read_text())
     except (OSError, ValueError, RecursionError) as error:

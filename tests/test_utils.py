@@ -23,8 +23,10 @@ from pix2pixcc.utils import (
 
 
 @pytest.mark.parametrize("name, time", [
-    ("aia_0193_20110215_000012", datetime(2011, 2, 15, 0, 0, 12)), ("stereo_b_20110305_120403", datetime(2011, 3, 5, 12, 4, 3)),
-    ("2011-03-05T12:04:03", datetime(2011, 3, 5, 12, 4, 3)), ("hmi.M_720s.20110213_103600_TAI", datetime(2011, 2, 13, 10, 36)),
+    ("aia_0193_20110215_000012", datetime(2011, 2, 15, 0, 0, 12)),
+    ("stereo_b_20110305_120403", datetime(2011, 3, 5, 12, 4, 3)),
+    ("2011-03-05T12:04:03", datetime(2011, 3, 5, 12, 4, 3)),
+    ("hmi.M_720s.20110213_103600_TAI", datetime(2011, 2, 13, 10, 36)),
     ("aia_20110305_1204", datetime(2011, 3, 5, 12, 4)), ("20110305120403", datetime(2011, 3, 5, 12, 4, 3)),
     ("image_12345678_1", None), ("sun_20111305_120403", None), ("plain", None)])
 def test_the_time_in_a_name(name, time):
@@ -83,13 +85,14 @@ def test_how_a_command_ends(error, status, words, capsys):
 
 
 def test_a_script_runs_the_module_that_it_is_named_after(tmp_path, monkeypatch, capsys):
-    (tmp_path / "command_of_this_test.py").write_text("import sys\nprint(__name__, sys.argv[1:], __file__)\nsys.exit(3)\n")
+    text = "import sys\nprint(__name__, sys.argv[1:], __file__)\nsys.exit(3)\n"
+    (tmp_path / "named_command.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["/usr/bin/command_of_this_test", "--flag"])
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/named_command", "--flag"])
     with pytest.raises(SystemExit) as stop:
         run_as_script()
     assert stop.value.code == 3
-    assert capsys.readouterr().out == f"__main__ ['--flag'] {tmp_path / 'command_of_this_test.py'}\n"
+    assert capsys.readouterr().out == f"__main__ ['--flag'] {tmp_path / 'named_command.py'}\n"
 
 
 def test_ctrl_c_while_a_script_is_loaded_is_one_line(tmp_path, monkeypatch, capsys):

@@ -80,14 +80,7 @@ def find_training_data(input_dir: str, target_dir: str, *, input_format: str, ta
                        val_fraction: float | None = None) -> TrainingData:
     """List, pair and describe the images of a training run.
 
-    Parameters
-    ----------
-    n_downsample, n_D : int
-        Depth of the generator and scales of the discriminator: the side must be divisible and large enough for them.
-    validation_dirs : tuple of str, optional
-        Folders of validation inputs and targets.
-    val_fraction : float, optional
-        Hold out this share of the training pairs instead, the latest in time.
+    Validation pairs are those of `validation_dirs`, inputs and targets, or `val_fraction` of the training pairs.
 
     Raises
     ------

@@ -14,6 +14,8 @@ from filelock import FileLock, Timeout
 
 from pix2pixcc.utils import UserError
 
+NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)      # what file systems without `flock` answer
+
 
 class FolderLock:
     """Hold a folder through a kernel lock on a file, which names its holder for those who are refused.
@@ -52,7 +54,7 @@ class FolderLock:
         except Timeout:
             raise self._refusal() from None
         except OSError as error:
-            if error.errno != errno.ENOSYS:
+            if error.errno not in NO_LOCKS:
                 raise UserError(f"cannot write {self.path}: {error.strerror}. Choose a folder that can be written to, "
                                 "or delete what is in that place") from error
             if self._text():

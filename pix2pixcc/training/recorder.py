@@ -220,11 +220,6 @@ class LossTable:
     ----------
     best : Best or None
         The checkpoint with the highest score, the first of equals.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read or written.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], keep_until: int):
@@ -236,18 +231,12 @@ class LossTable:
         for row in rows:
             self._take(row)
         self._line = self._text(self._last) if rows else ""      # the last row, as it stands in the file
-        self._header = self._text(dict(zip(self.columns, self.columns, strict=True)))
+        self._header = self._text({name: name for name in self.columns})
         with atomic_path(path) as temporary:
-            temporary.write_text(self._header + "".join(map(self._text, rows)), encoding="utf-8")
+            temporary.write_text(self._header + self._text(*rows), encoding="utf-8")
 
     def add(self, iteration: int, epoch: float, lr: float, values: dict[str, float]) -> tuple[str, str]:
-        """Add values at `iteration`; a second call for the same iteration fills the same row.
-
-        Returns
-        -------
-        line, replaced : str
-            For `write`: the row, and how it ended the file before; empty if it is a new one.
-        """
+        """Add values to the row of `iteration`; return it, and what it replaces at the end of the file, or ''."""
         is_new = self._last.get("iteration") != str(iteration)
         row = {"iteration": str(iteration), "epoch": f"{epoch:.4f}", "lr": f"{lr:.6g}"} if is_new else self._last
         self._take(row | {name: f"{value:.6g}" if math.isfinite(value) else "" for name, value in values.items()})
@@ -255,7 +244,7 @@ class LossTable:
         return self._line, replaced
 
     def write(self, line: str, replaced: str) -> None:
-        """Append what `add` returned; called from another thread."""
+        """Append the `line` that `add` returned, in place of the one `replaced`; called from another thread."""
         with open(self.path, "ab+", buffering=0) as file:
             end = file.tell()
             file.seek(max(0, end - len(replaced.encode())))
@@ -276,9 +265,9 @@ class LossTable:
                 if math.isfinite(score) and (self.best is None or score > self.best.cc_binned):
                     self.best = Best(int(row["iteration"]), network, score)
 
-    def _text(self, row: dict[str, str]) -> str:
+    def _text(self, *rows: dict[str, str]) -> str:
         stream = io.StringIO()
-        csv.DictWriter(stream, self.columns, restval="", extrasaction="ignore", lineterminator="\n").writerow(row)
+        csv.DictWriter(stream, self.columns, restval="", extrasaction="ignore", lineterminator="\n").writerows(rows)
         return stream.getvalue()
 
 

@@ -16,12 +16,7 @@ def starting_point(folder: RunFolder, record: RunRecord, ranks: Ranks, *, resume
                    allow_changed_options: bool) -> tuple[int, dict | None]:
     """Return the iteration to go on from, and its training state; None for weights alone, and for 0.
 
-    Parameters
-    ----------
-    record : RunRecord
-        To compare with that of the state.
-    resume, latest_iter, allow_changed_options
-        The flags of those names.
+    The run's `record` is compared with that of the state; the others are the flags of those names.
 
     Raises
     ------
@@ -91,7 +86,7 @@ def load_state(training: AdversarialTraining, state: dict, ranks: Ranks) -> floa
 
 def roll_back(folder: RunFolder, training: AdversarialTraining, ranks: Ranks, *, where: str, before: int,
               allowed: bool) -> tuple[int, float]:
-    """Return to the last good state with half its learning rate.
+    """Return to the last good state; give its iteration, and half its factor of the learning rate.
 
     Parameters
     ----------
@@ -101,12 +96,6 @@ def roll_back(folder: RunFolder, training: AdversarialTraining, ranks: Ranks, *,
         The iteration that was reached; later states are of another branch of this run.
     allowed : bool
         Whether the user asked for it.
-
-    Returns
-    -------
-    iteration : int
-    lr_factor : float
-        The factor of the learning rate from there on.
 
     Raises
     ------

@@ -30,18 +30,12 @@ class Sample:
     ----------
     pair : tuple of path
         Input and target.
-    input_scaling, target_scaling : Scaling
     display_scale : float
         Multiplies -1..1 in the plain pictures.
     display_range : float
         +- gauss at which the sheet shows magnetograms.
     image_mode : str
         Format of the plain pictures.
-
-    Attributes
-    ----------
-    input : Tensor
-        `(1, C, H, W)`, scaled to -1..1, on the CPU.
     """
 
     def __init__(self, pair: tuple[Path, Path], *, input_scaling: Scaling, target_scaling: Scaling,
@@ -53,13 +47,7 @@ class Sample:
         self.input = input_scaling.scale(torch.from_numpy(self._input.data))[None]
 
     def draw(self, folder: Path, iteration: int, generated: Tensor) -> None:
-        """Write `<iteration>_real`, `<iteration>_fake` and `<iteration>_sheet.png` into `folder`.
-
-        Parameters
-        ----------
-        generated : Tensor
-            `(1, K, H, W)`, scaled to -1..1, on the CPU.
-        """
+        """Write `<iteration>_real`, `_fake` and `_sheet.png`; `generated` is `(1, K, H, W)`, -1..1, on the CPU."""
         real = self._target_scaling.scale(torch.from_numpy(self._target.data))
         solar = self._input.header is not None
         sample_images(folder, iteration, real, generated[0], display_scale=self._display_scale,

@@ -1,4 +1,4 @@
-"""Whatever ends a training, it goes on where it was: kills, signals, full and vanished disks, divergence, and a second training."""
+"""Whatever ends a training, it goes on where it was: kills, signals, full or lost disks, divergence, a second one."""
 import os
 import re
 import shutil
@@ -77,7 +77,8 @@ def test_a_second_ctrl_c_stops_at_once_in_the_middle_of_a_step(here):
     wait_for(lambda: "saving; Ctrl-C stops at once" in log())
     os.killpg(process.pid, signal.SIGINT)
     assert finish(process) == 130
-    assert "all saved" not in log() and not Path("checkpoints/run/State").exists()      # the step in hand was not waited for
+    # The step in hand was not waited for.
+    assert "all saved" not in log() and not Path("checkpoints/run/State").exists()
     assert Path("checkpoints/run/train.lock").exists()
     result = train(*SHORT, "--n_iterations", 2, "--resume", "--allow_changed_options")
     assert result.status == 0, result.err
@@ -127,7 +128,8 @@ def test_a_disk_that_fills_up_or_turns_read_only_is_named(here):
         with open(disk / "ballast", "wb") as file:
             file.write(bytes(os.statvfs(disk).f_bavail * 4096 - 40_000))
         result = train(*SHORT, "--n_iterations", 8, "--resume")
-        assert result.status == 2 and re.search("cannot write .*checkpoints/run.*No space left on device", result.err), result.err
+        assert result.status == 2, result.err
+        assert re.search("cannot write .*checkpoints/run.*No space left on device", result.err), result.err
         assert unreadable(disk / "run")[0] == []
         subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
         result = train(*SHORT, "--n_iterations", 4, "--resume")
@@ -139,7 +141,8 @@ def test_a_disk_that_fills_up_or_turns_read_only_is_named(here):
         subprocess.run(["umount", "-l", disk], check=True)
 
 
-@pytest.mark.parametrize("lose", [lambda run: run.rename("elsewhere"), shutil.rmtree, lambda run: (run / "train.lock").unlink()],
+@pytest.mark.parametrize("lose", [lambda run: run.rename("elsewhere"), shutil.rmtree,
+                                  lambda run: (run / "train.lock").unlink()],
                          ids=["moved", "deleted", "lock deleted"])
 def test_a_lost_folder_ends_the_run_and_is_not_made_anew(here, lose):
     process = start(here, "Train", *RUN, "--n_workers", 0, *SHORT, "--n_epochs", 1000)
@@ -149,8 +152,10 @@ def test_a_lost_folder_ends_the_run_and_is_not_made_anew(here, lose):
     lose(run)
     os.kill(process.pid, signal.SIGCONT)
     assert finish(process) == 2
-    message = "checkpoints/run/train.lock is gone or another process has taken it|cannot write checkpoints/run/.*: No such file"
-    assert re.search(message, log()) and "Traceback" not in log()      # the second if it was lost while a file was being written
+    # The second message if it was lost while a file was being written.
+    messages = ("checkpoints/run/train.lock is gone or another process has taken it",
+                "cannot write (in )?checkpoints/run.*: No such file")
+    assert re.search("|".join(messages), log()) and "Traceback" not in log()
     assert not (run / "State" / "10.pt").exists()
 
 
@@ -191,8 +196,10 @@ def diverging(here, monkeypatch):
 
 def test_a_diverged_run_stops_and_names_iteration_and_files(diverging):
     result = train("--no_shuffle", "--n_iterations", 40, "--save_freq", 6, "--report_freq", 10, "--display_freq", 100)
-    assert result.status == 2 and "the loss is no number at iteration 11; its images: data/Input/sun_3.fits." in result.err
-    assert "Nothing of it was saved; the last good state is iteration 6" in result.err and "--on_nan rollback" in result.err
+    assert result.status == 2
+    assert "the loss is no number at iteration 11; its images: data/Input/sun_3.fits." in result.err
+    assert "Nothing of it was saved; the last good state is iteration 6" in result.err
+    assert "--on_nan rollback" in result.err
     assert unreadable(diverging / "checkpoints/run")[0] == [] and not Path("checkpoints/run/Model/12_G.pt").exists()
     for path in Path("checkpoints/run/Model").iterdir():
         assert all(value.isfinite().all() for value in torch.load(path, weights_only=True).values())
@@ -244,7 +251,8 @@ def test_missing_pixels_never_reach_the_loss(here):
     result = train(*SHORT, "--n_iterations", 8, "--padding_size", 2, "--max_rotation_angle", 10)
     assert result.status == 0, result.err
     assert "nan" not in Path("checkpoints/run/losses.csv").read_text()
-    assert all(value.isfinite().all() for value in torch.load("checkpoints/run/Model/8_G.pt", weights_only=True).values())
+    weights = torch.load("checkpoints/run/Model/8_G.pt", weights_only=True)
+    assert all(value.isfinite().all() for value in weights.values())
 
 
 def test_a_file_that_vanishes_while_training_is_named(here):
@@ -252,7 +260,8 @@ def test_a_file_that_vanishes_while_training_is_named(here):
     wait_for(Path("checkpoints/run/State/2.pt").is_file)
     Path("data/Target/sun_2.fits").unlink()
     assert finish(process) == 2
-    assert re.search(r"^error: cannot read data/Target/sun_2.fits: No such file", log(), re.MULTILINE) and "Traceback" not in log()
+    assert re.search(r"^error: cannot read data/Target/sun_2.fits: No such file", log(), re.MULTILINE)
+    assert "Traceback" not in log()
 
 
 # Two at once
@@ -283,7 +292,8 @@ def test_a_job_goes_on_elsewhere_when_its_node_has_died(here):
 
 def test_two_tests_at_once_on_one_checkpoint_do_not_disturb_each_other(here):
     assert train(*SHORT, "--n_iterations", 2).status == 0
-    flags = ["--dataset_name", "run", "--gpu_ids", "-1", "--input_dir_test", "data/Input", "--iteration", 2, "--n_workers", 1]
+    flags = ["--dataset_name", "run", "--gpu_ids", "-1", "--input_dir_test", "data/Input", "--iteration", 2,
+             "--n_workers", 1]
     assert [finish(process) for process in [start(here, "Test", *flags) for _ in range(2)]] == [0, 0], log()
     products = sorted(path.name for path in Path("checkpoints/run/Image/Test/2").glob("*.fits"))
     assert products == [f"sun_{k}_AI.fits" for k in range(7)] and not any(here.rglob(".part-*"))

@@ -1,7 +1,7 @@
-"""Small data sets, and runs of the commands on them: in this process as a user would, or in one of their own that can be killed.
+"""Small data sets, and runs of the commands on them: in this process, or in one of their own that can be killed.
 
-A run that is to be killed is forked from a process that has imported everything already (multiprocessing's forkserver), so
-that it begins to train at once. It is the command's own `main`, in a folder and with output files of its own.
+A run that is to be killed is forked from a process that has imported everything already (multiprocessing's forkserver),
+so that it begins to train at once. It is the command's own `main`, in a folder and with output files of its own.
 """
 import contextlib
 import io
@@ -49,7 +49,8 @@ def write_pairs(folder, count=7, size=32, channels=1):
         field = random.normal(0, 100, (1, size, size)).astype(np.float32)
         images = (100 + np.abs(field)).repeat(channels, 0)
         write_cube(folder / "data" / "Input" / f"sun_{k}.fits", images, fits.Header(), euv)
-        write_cube(folder / "data" / "Target" / f"sun_{k}.fits", field, fits.Header(), [Channel.magnetogram("SDO/HMI magnetogram", TIME)])
+        write_cube(folder / "data" / "Target" / f"sun_{k}.fits", field, fits.Header(),
+                   [Channel.magnetogram("SDO/HMI magnetogram", TIME)])
     return folder
 
 
@@ -62,7 +63,8 @@ def observer_header(size, spacecraft="STEREO_B", time=TIME):
 
     observer = SkyCoord(-94.782 * u.deg, 1.0769 * u.deg, 152041499485 * u.m, frame=HeliographicStonyhurst(obstime=time))
     scale = np.degrees(np.arcsin(695.7e6 / 152041499485)) * 3600 / (450 / 1024 * size)
-    header = make_fitswcs_header((size, size), SkyCoord(0 * u.arcsec, 0 * u.arcsec, frame=Helioprojective(observer=observer, obstime=time)),
+    centre = SkyCoord(0 * u.arcsec, 0 * u.arcsec, frame=Helioprojective(observer=observer, obstime=time))
+    header = make_fitswcs_header((size, size), centre,
                                  scale=[scale, scale] * u.arcsec / u.pix)
     cards = fits.Header()
     for key, value in header.items():
@@ -82,7 +84,8 @@ def write_cubes(folder, count=6, size=48, channels=1, targets=1):
         images = 100 + np.abs(field[:1]).repeat(channels, 0) * np.arange(1, channels + 1)[:, None, None] / channels
         euv = [Channel.euv(f"STEREO/EUVI-B {passband}", TIME) for passband in ("171", "195", "304")[:channels]]
         write_cube(folder / "Input" / name, images, header, euv)
-        write_cube(folder / "Target" / name, field, header, [Channel.magnetogram("SDO/HMI magnetogram", TIME)] * targets)
+        write_cube(folder / "Target" / name, field, header,
+                   [Channel.magnetogram("SDO/HMI magnetogram", TIME)] * targets)
     return folder / "Input", folder / "Target"
 
 
@@ -140,7 +143,7 @@ def finish(process, seconds=120):
 
 
 def start_ranks(folder, count, *argv):
-    """A training on `count` ranks, as torchrun or `--gpu_ids 0,1` would start it; their output goes to log0, log1, ..."""
+    """A training on `count` ranks, as torchrun or `--gpu_ids 0,1` would start it; their output goes to log0, log1."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -221,11 +224,14 @@ def differences(first, second):
     import torch
 
     if isinstance(first, torch.Tensor):
-        return [] if isinstance(second, torch.Tensor) and first.dtype == second.dtype and torch.equal(first, second) else [""]
+        equal = isinstance(second, torch.Tensor) and first.dtype == second.dtype and torch.equal(first, second)
+        return [] if equal else [""]
     if isinstance(first, dict):
-        return [f"{key}.{place}" for key in {**first, **second} for place in differences(first.get(key), second.get(key))]
+        return [f"{key}.{place}" for key in {**first, **second}
+                for place in differences(first.get(key), second.get(key))]
     if isinstance(first, list | tuple):
-        return [f"{k}.{place}" for k, pair in enumerate(zip(first, second, strict=True)) for place in differences(*pair)]
+        return [f"{k}.{place}" for k, pair in enumerate(zip(first, second, strict=True))
+                for place in differences(*pair)]
     return [] if first == second else [""]
 
 
@@ -239,7 +245,7 @@ def read_state(name, iteration):
 
 
 def assert_same_run(one, other, iteration=40):
-    """All that two runs leave for `iteration` is the same: bit for bit in what is loaded, byte for byte in what is looked at."""
+    """Two runs leave the same for `iteration`: bit for bit in what is loaded, byte for byte in what is looked at."""
     import torch
 
     assert differences(read_state(one, iteration), read_state(other, iteration)) == []
@@ -249,6 +255,7 @@ def assert_same_run(one, other, iteration=40):
         if weights[0].is_file():
             assert differences(*(torch.load(path, weights_only=True) for path in weights)) == []
     assert Path(f"checkpoints/{one}/losses.csv").read_bytes() == Path(f"checkpoints/{other}/losses.csv").read_bytes()
-    pictures = [{path.name: path.read_bytes() for path in Path(f"checkpoints/{name}/Image/Train").glob(f"{iteration}_*")}
+    pictures = [{path.name: path.read_bytes()
+                 for path in Path(f"checkpoints/{name}/Image/Train").glob(f"{iteration}_*")}
                 for name in (one, other)]
     assert len(pictures[0]) == 3 and pictures[0] == pictures[1]

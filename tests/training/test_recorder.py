@@ -36,8 +36,8 @@ def folder(tmp_path):
 
 
 def record(folder, start=0, keep_last=2, sample=None):
-    return FolderRecorder(folder, RunRecord({"options": {"n_gf": 4}}), COLUMNS, sample or Sample(), start=start, epoch=4,
-                          keep_last=keep_last)
+    return FolderRecorder(folder, RunRecord({"options": {"n_gf": 4}}), COLUMNS, sample or Sample(), start=start,
+                          epoch=4, keep_last=keep_last)
 
 
 def state(value, average=None):
@@ -59,7 +59,8 @@ def test_a_checkpoint_is_state_weights_average_and_best(folder):
     assert json.loads(folder.best_file.read_text()) == {"iteration": 2, "network": "G_ema", "cc_binned": 0.5}
     saved = folder.read_state(2)
     assert saved["record"] == {"options": {"n_gf": 4}} == json.loads(folder.options.read_text())
-    assert folder.losses.read_text() == "iteration,epoch,lr,loss_G,val_cc_binned,ema_cc_binned\n2,0.5000,0.0002,3,0.25,0.5\n"
+    assert folder.losses.read_text() == ("iteration,epoch,lr,loss_G,val_cc_binned,ema_cc_binned\n"
+                                         "2,0.5000,0.0002,3,0.25,0.5\n")
     assert (folder.path / "index.html").is_file() and (folder.path / "losses.png").is_file()
     assert any("tfevents" in path.name for path in folder.board.iterdir())
 
@@ -167,7 +168,8 @@ def test_a_full_disk_is_told_whoever_writes(folder, monkeypatch, what):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, what, full)
-    with pytest.raises(UserError, match=r"cannot write in .*run: No space left on device\. Free some space"), record(folder) as recorder:
+    words = r"cannot write in .*run: No space left on device\. Free some space"
+    with pytest.raises(UserError, match=words), record(folder) as recorder:
         recorder.save(2, 1e-4, state(1.0), {})
         recorder.save(4, 1e-4, state(1.0), {})
     assert folder.state_iterations() == ([] if what == "save_tensors" else [2, 4])

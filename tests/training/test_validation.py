@@ -63,7 +63,8 @@ def test_ranks_share_the_set(pairs, monkeypatch):
     seen = []
     monkeypatch.setattr(Ranks, "mean", lambda self, values: seen.append(values) or values)
     for rank in (0, 1):
-        validate(lambda input: 0.2 * input, pairs, input_scaling=INPUT, target_scaling=TARGET, ranks=Ranks(CPU, rank, 2),
+        validate(lambda input: 0.2 * input, pairs, input_scaling=INPUT, target_scaling=TARGET,
+                 ranks=Ranks(CPU, rank, 2),
                  prefix="val")
     scored(pairs, lambda input: 0.2 * input)
     assert torch.allclose(seen[0] + seen[1], seen[2], rtol=1e-5)
