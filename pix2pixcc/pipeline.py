@@ -303,11 +303,6 @@ class ImageStream:
     _epoch: int | None = field(default=None, init=False)
     _order: list[int] = field(default_factory=list, init=False)
 
-    def __len__(self) -> int:
-        if self.stop is None:
-            raise TypeError("an endless stream has no length; give stop")
-        return max(0, -(-(self.stop - self.start) // (self.batch_size * self.world_size)))
-
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         position = self.start
         while self.stop is None or position < self.stop:

@@ -76,19 +76,16 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], n_worker
              receive: Callable[[Result], Result] | None = None) -> Iterator[Result]:
     """Yield `function(item)` of one item after the other, while the workers are at the next ones.
 
+    Otherwise as `in_parallel`, but for these:
+
     Parameters
     ----------
-    function, items
-        As for `in_parallel`; the items may be endless.
+    items : iterable
+        May be endless.
     n_workers : int
         Worker processes; 0: each item is done in this process, once it is asked for.
     receive : callable, optional
         Applied to each result by a thread of this process, ahead of time as well.
-
-    Raises
-    ------
-    UserError
-        A worker was killed.
     """
     if n_workers == 0:
         yield from map(function, items)
