@@ -94,9 +94,9 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], n_worker
     with closing(_Workers(function, n_workers, receive=receive)) as workers:
         ahead = deque(map(workers.submit, islice(requests, AHEAD * n_workers)))
         while ahead:
-            result = ahead.popleft().result()
+            future = ahead.popleft()
             ahead.extend(map(workers.submit, islice(requests, 1)))
-            yield result
+            yield future.result()
 
 
 def _do_block(function: Callable[[Item], Result], block: Sequence[Item]) -> list[Result]:
@@ -201,8 +201,8 @@ class _Pickler(pickle.Pickler):
 def _send(connection: socket.socket, content: object) -> None:
     stream, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
     _Pickler(stream, pickle.HIGHEST_PROTOCOL, buffer_callback=buffers.append).dump(content)
-    parts = [stream.getbuffer(), *(buffer.raw() for buffer in buffers)]
-    connection.sendall(struct.pack(f"{1 + len(parts)}Q", len(parts), *(part.nbytes for part in parts)))
+    parts: list[bytes | memoryview] = [stream.getvalue(), *(buffer.raw() for buffer in buffers)]
+    connection.sendall(struct.pack(f"{1 + len(parts)}Q", len(parts), *map(len, parts)))
     for part in parts:
         connection.sendall(part)
 
