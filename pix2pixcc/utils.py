@@ -25,7 +25,7 @@ FORMATS = ("tif", "tiff", "png", "jpg", "jpeg", "npy", *FITS_FORMATS)
 
 def available_cores() -> int:
     """Return how many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1      # macOS has no affinity
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class UserError(Exception):
