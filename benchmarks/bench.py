@@ -79,7 +79,8 @@ def run(place: str, name: str, flags: list[str]) -> list[dict]:
     return [common | row for row in json.loads(done.stdout.splitlines()[-1])]
 
 
-HEAD = (f"{'':5}{'case':32}{'time':>10}{'rate':>14}{'Tflop':>8}{'peak':>8}{'share':>7}{'by cpu':>7}{'memory':>9}  what\n"
+HEAD = (f"{'':5}{'case':32}{'time':>10}{'rate':>14}{'Tflop':>8}{'peak':>8}{'share':>7}{'by cpu':>7}{'memory':>9}"
+        "  what\n"
         f"{'':37}{'s':>10}{'':>14}{'':>8}{'Gflop/s':>8}{'':>7}{'':>7}{'GB':>9}")
 
 

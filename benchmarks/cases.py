@@ -18,6 +18,7 @@ from measure import Clock, generator_flops, measured, peak_memory, step_flops, t
 
 from pix2pixcc.images.files import write_image
 from pix2pixcc.networks import Discriminator, Generator, channel_repeats, initialise_weights
+from pix2pixcc.options import parse, train_parser
 from pix2pixcc.parallel.loading import batches_on
 from pix2pixcc.pipeline import Augmentation, ImageStream, PairDataset, Scaling
 from pix2pixcc.training.step import AdversarialTraining
@@ -84,7 +85,10 @@ def _training(size: Size, device: torch.device, *, half: bool, n_D: int, compile
         initialise_weights(network)
         if compiled:
             network.compile()
-    return AdversarialTraining(generator, discriminator, repeats=channel_repeats(7, 1, 1.5), half=torch.bfloat16 if half else None)
+    opt = parse(train_parser(), [])
+    names = ("lr", "beta1", "beta2", "lambda_LSGAN", "lambda_FM", "lambda_CC", "fm_cumulative", "n_CC", "ccc")
+    return AdversarialTraining(generator, discriminator, repeats=channel_repeats(7, 1, 1.5), gan_type=opt.GAN_type,
+                               half=torch.bfloat16 if half else None, **{name: getattr(opt, name) for name in names})
 
 
 def step(size: Size, device: torch.device, *, half: bool, n_D: int, compiled: bool = False,
@@ -94,7 +98,8 @@ def step(size: Size, device: torch.device, *, half: bool, n_D: int, compiled: bo
     training = _training(size, device, half=half, n_D=n_D, compiled=compiled, checkpointed=checkpointed)
     images = torch.rand(1, 7, size.side, size.side, device=device) * 2 - 1
     target = torch.rand(1, 1, size.side, size.side, device=device) * 2 - 1
-    flops = step_flops(size.generator, lambda: size.discriminator(n_D), tuple(images.shape), tuple(target.shape), training.repeats)
+    flops = step_flops(size.generator, lambda: size.discriminator(n_D), tuple(images.shape), tuple(target.shape),
+                       training.repeats)
     row = measured(lambda: training.step(images, target), flops, device, torch.bfloat16 if half else torch.float32,
                    repeats=size.repeats, side=size.matrix)
     return [row | {"unit": "step"}]
@@ -209,17 +214,18 @@ def many_files(size: Size, device: torch.device, *, previews: bool) -> list[dict
         os.chdir(folder)
         try:
             wall, cpu = timed(lambda: pix2pixCC_Test.main(
-                ["--dataset_name", "bench", "--gpu_ids", "0" if device.type == "cuda" else "-1", "--data_format_input", "fits",
-                 "--data_format_target", "fits", "--n_gf", "16", "--n_downsample", "3", "--n_residual", "6",
-                 "--iteration", "1", "--saturation_lower_limit_input", "-1", "--saturation_upper_limit_input", "1",
-                 "--batch_size", "4", "--input_dir_test", str(inputs), *([] if previews else ["--no_preview"])]), device)
+                ["--dataset_name", "bench", "--gpu_ids", "0" if device.type == "cuda" else "-1",
+                 "--data_format_input", "fits", "--data_format_target", "fits",
+                 "--n_gf", "16", "--n_downsample", "3", "--n_residual", "6", "--iteration", "1",
+                 "--saturation_lower_limit_input", "-1", "--saturation_upper_limit_input", "1", "--batch_size", "4",
+                 "--input_dir_test", str(inputs), *([] if previews else ["--no_preview"])]), device)
             written = len(list(Path("checkpoints/bench/Image/Test/1").glob("*_AI.fits")))
         finally:
             os.chdir(here)
     if written != size.files:
         raise RuntimeError(f"{written} of {size.files} files were written")
-    return [{"seconds": wall / size.files, "cpu_seconds": cpu / size.files, "unit": "file", "what": f"{size.files} files",
-             "memory_gb": peak_memory(device)}]
+    return [{"seconds": wall / size.files, "cpu_seconds": cpu / size.files, "unit": "file",
+             "what": f"{size.files} files", "memory_gb": peak_memory(device)}]
 
 
 CASES: dict[str, Callable[[Size, torch.device], list[dict]]] = {

@@ -55,7 +55,7 @@ def matrix_peak(device: torch.device, dtype: torch.dtype, side: int) -> tuple[fl
 
 def measured(work: Callable[[], object], flops: float, device: torch.device, dtype: torch.dtype, *, repeats: int,
              side: int) -> dict:
-    """Return the median time of `work`, each run beside a measurement of the peak, and the share of the peak it reached.
+    """Return the median time of `work`, each run beside a measurement of the peak, and the share that it reached.
 
     `share` is by the wall. `share_cpu` is by processor time, which other programs on the machine disturb less.
     """

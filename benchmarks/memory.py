@@ -2,10 +2,10 @@
 
     python benchmarks/memory.py
 
-Bytes stored for the backward pass are counted with `saved_tensors_hooks` in forward passes of images of two sizes. They
-are a constant (weights rounded to 16 bits) and a part in proportion to the pixels. Added are 12 bytes per weight (itself
-and Adam's two moments; gradients of the generator live one at a time), a fifth of the activations for gradients on their
-way and workspaces, and 1 GB for the GPU's own.
+Bytes stored for the backward pass are counted with `saved_tensors_hooks` in forward passes of images of two sizes.
+They are a constant (weights rounded to 16 bits) and a part in proportion to the pixels. Added are 12 bytes per weight
+(itself and Adam's two moments; gradients of the generator live one at a time), a fifth of the activations for gradients
+on their way and workspaces, and 1 GB for the GPU's own.
 """
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BUDGETS, OVERHEAD, WORKING = (12, 24, 80), 1e9, 1.2
 
 def stored_bytes(generator: Generator, discriminator: Discriminator, repeats: tuple[int, int], half: bool,
                  input_ch: int, side: int) -> int:
-    """Return the bytes of distinct tensors, weights left out, that one step of one image stores for its backward pass."""
+    """Return the bytes of distinct tensors, weights left out, that a step of one image stores for its backward pass."""
     weights = {parameter.untyped_storage().data_ptr() for network in (generator, discriminator)
                for parameter in network.parameters()}
     stored: dict[int, torch.UntypedStorage] = {}
