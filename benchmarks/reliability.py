@@ -24,7 +24,7 @@ WATCHED = ["--save_freq", 20, "--report_freq", 5, "--display_freq", 20, "--paddi
 
 
 def train(folder: Path, ranks: int, *flags: object) -> None:
-    """Train to the end, on one process or several."""
+    """A training to its end, on one process or several."""
     from tiny import RUN, finish, start, start_ranks
 
     flags = (*WATCHED, *flags)
@@ -59,7 +59,7 @@ def resumes(folder: Path) -> list[str]:
 
 
 def kills(folder: Path, number: int, seed: int) -> list[str]:
-    """Return rows of a table: what became of a training that was killed `number` times."""
+    """Rows of a table: what became of a training that was killed `number` times."""
     from survival import survive
     from tiny import write_pairs
 
