@@ -46,8 +46,9 @@ def main(argv: list[str] | None = None) -> int:
         for name in cases:
             if opt.only and name not in opt.only:
                 continue
-            rows += run(place, name, [*(["--tiny"] if opt.tiny else []), *(["--repeats", str(opt.repeats)] if opt.repeats else [])])
-            for row in [row for row in rows if row["case"] == name and row["device"] == place]:
+            flags = [*(["--tiny"] if opt.tiny else []), *(["--repeats", str(opt.repeats)] if opt.repeats else [])]
+            for row in run(place, name, flags):
+                rows.append(row)
                 print(line(row), flush=True)
     record = {"machine": machine(), "configuration": vars(size), "rows": rows}
     if opt.out:
@@ -56,18 +57,20 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Return the flags."""
     parser = argparse.ArgumentParser(description="Measure speed and memory.")
     parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="names of cases")
     parser.add_argument("--list", action="store_true", help="show the names")
     parser.add_argument("--tiny", action="store_true", help="a small configuration, to try the benchmarks themselves")
     parser.add_argument("--repeats", type=int, default=None, help="of each measurement (default: 3)")
-    parser.add_argument("--out", default=str(HERE / "results.json"), metavar="FILE", help="the figures as JSON; empty: none")
+    parser.add_argument("--out", default=str(HERE / "results.json"), metavar="FILE",
+                        help="the figures as JSON; empty: none")
     parser.add_argument("--in_process", nargs=2, metavar=("DEVICE", "CASE"), help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
 def run(place: str, name: str, flags: list[str]) -> list[dict]:
-    """The rows of one case, from a process of its own."""
+    """Return the rows of one case, measured in a process of its own."""
     command = [sys.executable, __file__, *flags, "--in_process", place, name]
     done = subprocess.run(command, capture_output=True, text=True)
     common = {"device": place, "case": name}
@@ -76,12 +79,13 @@ def run(place: str, name: str, flags: list[str]) -> list[dict]:
     return [common | row for row in json.loads(done.stdout.splitlines()[-1])]
 
 
-HEAD = (f"{'':5}{'case':32}{'time':>10}{'rate':>14}{'Tflop':>8}{'peak':>8}{'share':>7}{'by cpu':>7}{'memory':>9}  what\n"
+HEAD = (f"{'':5}{'case':32}{'time':>10}{'rate':>14}{'Tflop':>8}{'peak':>8}{'share':>7}{'by cpu':>7}{'memory':>9}"
+        "  what\n"
         f"{'':37}{'s':>10}{'':>14}{'':>8}{'Gflop/s':>8}{'':>7}{'':>7}{'GB':>9}")
 
 
 def line(row: dict) -> str:
-    """One row of the table."""
+    """Return one row of the table."""
     if "error" in row:
         return f"{row['device']:5}{row['case']:32}  {row['error']}"
 
@@ -91,12 +95,14 @@ def line(row: dict) -> str:
     what = row.get("what", "")
     if "floor_seconds" in row:
         what += f"; to read its {row['megabytes']:.0f} MB alone takes {row['floor_seconds']:.4f} s"
-    return (f"{row['device']:5}{row['case']:32}{row['seconds']:10.4f}{1 / max(row['seconds'], 1e-9):8.2f} {row['unit'] + '/s':>5.7}"
-            f"{shown('tflop', '.3f', 8)}{shown('peak_gflops', '.0f', 8)}{shown('share', '.0%', 7)}{shown('share_cpu', '.0%', 7)}"
-            f"{shown('memory_gb', '.2f', 9)}  {what}")
+    rate = 1 / max(row["seconds"], 1e-9)
+    return (f"{row['device']:5}{row['case']:32}{row['seconds']:10.4f}{rate:8.2f} {row['unit'] + '/s':>5.7}"
+            f"{shown('tflop', '.3f', 8)}{shown('peak_gflops', '.0f', 8)}{shown('share', '.0%', 7)}"
+            f"{shown('share_cpu', '.0%', 7)}{shown('memory_gb', '.2f', 9)}  {what}")
 
 
 def machine() -> dict:
+    """Return what the figures depend on: processor, threads, PyTorch, GPU."""
     import torch
 
     cpu = platform.processor() or platform.machine()

@@ -1,4 +1,4 @@
-"""What is measured: loading, generation, training steps, preparation, and the commands on many files."""
+"""What is measured: loading, generation, training steps, preparation, and a command on many files."""
 from __future__ import annotations
 
 import contextlib
@@ -6,7 +6,7 @@ import io
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -23,12 +23,10 @@ from pix2pixcc.parallel.loading import batches_on
 from pix2pixcc.pipeline import Augmentation, ImageStream, PairDataset, Scaling
 from pix2pixcc.training.step import AdversarialTraining
 
-__all__ = ["Size", "V3", "TINY", "CASES", "GPU_CASES"]
-
 
 @dataclass(frozen=True)
 class Size:
-    """The configuration, and how much is measured."""
+    """Say how large networks and images are, and how much is measured."""
 
     n_gf: int
     n_df: int
@@ -48,17 +46,19 @@ class Size:
         return Discriminator(17, n_df=self.n_df, n_D=n_D)
 
 
-V3 = Size(n_gf=40, n_df=40, n_downsample=5, n_residual=9, side=1024, matrix=2048, repeats=3, items=40, files=1000, full_disk=4096)
-TINY = Size(n_gf=4, n_df=4, n_downsample=2, n_residual=1, side=64, matrix=64, repeats=1, items=4, files=4, full_disk=256)
+V3 = Size(n_gf=40, n_df=40, n_downsample=5, n_residual=9, side=1024,
+          matrix=2048, repeats=3, items=40, files=1000, full_disk=4096)
+TINY = Size(n_gf=4, n_df=4, n_downsample=2, n_residual=1, side=64,
+            matrix=64, repeats=1, items=4, files=4, full_disk=256)
 
 
 def _tf32(allowed: bool) -> None:
-    """Whether a GPU may round the factors of float32 products to 10 bits; matrix peak and networks alike."""
+    """Let a GPU round the factors of float32 products to 10 bits, or not; matrix peak and networks alike."""
     torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
 def generation(size: Size, device: torch.device, *, half: bool, compiled: bool, tf32: bool = False) -> list[dict]:
-    """One image through the generator; `half`: weights rounded to 16 bits once."""
+    """Generate one image; with `half`, the weights are rounded to 16 bits once."""
     _tf32(tf32)
     generator = size.generator().to(device).eval()
     initialise_weights(generator)
@@ -79,7 +79,8 @@ def generation(size: Size, device: torch.device, *, half: bool, compiled: bool, 
 
 def _training(size: Size, device: torch.device, *, half: bool, n_D: int, compiled: bool = False,
               checkpointed: bool = False) -> AdversarialTraining:
-    generator, discriminator = size.generator(checkpoint_activations=checkpointed).to(device), size.discriminator(n_D).to(device)
+    generator = size.generator(checkpoint_activations=checkpointed).to(device)
+    discriminator = size.discriminator(n_D).to(device)
     for network in (generator, discriminator):
         initialise_weights(network)
         if compiled:
@@ -90,22 +91,24 @@ def _training(size: Size, device: torch.device, *, half: bool, n_D: int, compile
                                half=torch.bfloat16 if half else None, **{name: getattr(opt, name) for name in names})
 
 
-def step(size: Size, device: torch.device, *, half: bool, n_D: int, compiled: bool = False, checkpointed: bool = False,
-         tf32: bool = False) -> list[dict]:
-    """One training step at batch 1."""
+def step(size: Size, device: torch.device, *, half: bool, n_D: int, compiled: bool = False,
+         checkpointed: bool = False, tf32: bool = False) -> list[dict]:
+    """Take one training step at batch 1."""
     _tf32(tf32)
     training = _training(size, device, half=half, n_D=n_D, compiled=compiled, checkpointed=checkpointed)
     images = torch.rand(1, 7, size.side, size.side, device=device) * 2 - 1
     target = torch.rand(1, 1, size.side, size.side, device=device) * 2 - 1
-    flops = step_flops(size.generator, lambda: size.discriminator(n_D), tuple(images.shape), tuple(target.shape), training.repeats)
+    flops = step_flops(size.generator, lambda: size.discriminator(n_D), tuple(images.shape), tuple(target.shape),
+                       training.repeats)
     row = measured(lambda: training.step(images, target), flops, device, torch.bfloat16 if half else torch.float32,
                    repeats=size.repeats, side=size.matrix)
     return [row | {"unit": "step"}]
 
 
 def waiting(size: Size, device: torch.device, *, n_workers: int) -> list[dict]:
-    """How long a training in 16 bits waits for each batch; on a GPU the step in hand goes on meanwhile."""
-    training, warm_up, steps = _training(size, device, half=True, n_D=2), 2, size.items if device.type == "cuda" else 2 * size.repeats
+    """Measure how long a training in 16 bits waits for each batch; on a GPU the step in hand goes on meanwhile."""
+    training, warm_up = _training(size, device, half=True, n_D=2), 2
+    steps = size.items if device.type == "cuda" else 2 * size.repeats
     waits = []
     with tempfile.TemporaryDirectory() as folder:
         dataset = _dataset(Path(folder), size)
@@ -118,15 +121,16 @@ def waiting(size: Size, device: torch.device, *, n_workers: int) -> list[dict]:
             waits.append(time.perf_counter() - start)
             training.step(images["input"], images["target"])
         wall, cpu = clock.seconds()
-    return [{"seconds": sum(waits[warm_up:]) / steps, "unit": "wait", "cpu_seconds": cpu / steps, "memory_gb": peak_memory(device),
-             "what": f"processes: {n_workers}; a step takes {wall / steps:.3f} s"}]
+    return [{"seconds": sum(waits[warm_up:]) / steps, "unit": "wait", "cpu_seconds": cpu / steps,
+             "memory_gb": peak_memory(device), "what": f"processes: {n_workers}; a step takes {wall / steps:.3f} s"}]
 
 
 def _dataset(folder: Path, size: Size) -> PairDataset:
-    """Four pairs of 7 channels and 1, padding 62, no rotation."""
+    """Return four pairs of 7 channels and 1, padding 62, no rotation."""
     scalings = {"input_scaling": Scaling((0.0,) * 7, (200.0,) * 7, (False,) * 7),
                 "target_scaling": Scaling((-1500.0,), (1500.0,), (False,))}
-    return PairDataset(_write_pairs(folder, size, 4), input_ch=7, target_ch=1, augmentation=Augmentation(padding_size=62), **scalings)
+    return PairDataset(_write_pairs(folder, size, 4), input_ch=7, target_ch=1,
+                       augmentation=Augmentation(padding_size=62), **scalings)
 
 
 def _write_pairs(folder: Path, size: Size, number: int) -> list[tuple[Path, Path]]:
@@ -141,7 +145,7 @@ def _write_pairs(folder: Path, size: Size, number: int) -> list[tuple[Path, Path
 
 
 def loading(size: Size, device: torch.device) -> list[dict]:
-    """Pairs of 7 channels and 1 loaded in this process, and by one worker; and merely their bytes."""
+    """Load pairs of 7 channels and 1 in this process, and by one worker; and merely their bytes."""
     with tempfile.TemporaryDirectory() as folder:
         dataset = _dataset(Path(folder), size)
         floor = min(timed(lambda: [path.read_bytes() for path in dataset.pairs[0]], device)[0] for _ in range(5))
@@ -159,7 +163,7 @@ def loading(size: Size, device: torch.device) -> list[dict]:
 
 
 def preparation(size: Size, device: torch.device) -> list[dict]:
-    """A raw AIA image to a channel, against aiapy's registration and a resampling to the same size."""
+    """Make a channel of a raw AIA image, and compare with aiapy's registration and a resampling to the same size."""
     import astropy.units as u
     import sunpy.map
     from aiapy.calibrate import register as aiapy_register
@@ -168,8 +172,9 @@ def preparation(size: Size, device: torch.device) -> list[dict]:
     from pix2pixcc.synthetic_sun.datasets import write_raw
 
     side = size.side
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        write_raw(folder, times=[datetime(2011, 3, 1)], spacecraft=["SDO"], size=size.full_disk, passbands=("171",), n_workers=1)
+    with tempfile.TemporaryDirectory() as folder, _silence():
+        write_raw(folder, times=[datetime(2011, 3, 1)], spacecraft=["SDO"], size=size.full_disk, passbands=("171",),
+                  n_workers=1)
         path = next(path for path in sorted(Path(folder).rglob("*.fits")) if "aia" in path.name.lower())
 
         def with_aiapy() -> None:
@@ -179,17 +184,25 @@ def preparation(size: Size, device: torch.device) -> list[dict]:
         ours = min(timed(lambda: prepare_channel(path, side), device) for _ in range(3))
         theirs = min(timed(with_aiapy, device) for _ in range(3))
     common = {"unit": "image", "memory_gb": peak_memory(device)}
+    times_ours = f"{theirs[1] / ours[1]:.1f} times ours"
     return [{"seconds": ours[0], "cpu_seconds": ours[1], "what": "read, calibrate, register, mask, scale"} | common,
-            {"seconds": theirs[0], "cpu_seconds": theirs[1], "what": f"aiapy, resample ({theirs[1] / ours[1]:.1f} times ours)"} | common]
+            {"seconds": theirs[0], "cpu_seconds": theirs[1], "what": f"aiapy, resample ({times_ours})"} | common]
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Drop what is printed."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
 
 
 def many_files(size: Size, device: torch.device, *, previews: bool) -> list[dict]:
-    """`pix2pixCC_Test.py` on many FITS files of 128 x 128 pixels with the generator of `make demo`."""
+    """Run `pix2pixCC_Test.py` on many FITS files of 128 x 128 pixels with the generator of `make demo`."""
     import pix2pixCC_Test
     from pix2pixcc.training.checkpoints import save_tensors
 
     here = Path.cwd()
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    with tempfile.TemporaryDirectory() as folder, _silence():
         inputs, model = Path(folder) / "inputs", Path(folder) / "checkpoints" / "bench" / "Model"
         inputs.mkdir()
         model.mkdir(parents=True)
@@ -201,8 +214,9 @@ def many_files(size: Size, device: torch.device, *, previews: bool) -> list[dict
         os.chdir(folder)
         try:
             wall, cpu = timed(lambda: pix2pixCC_Test.main(
-                ["--dataset_name", "bench", "--gpu_ids", "0" if device.type == "cuda" else "-1", "--data_format_input", "fits",
-                 "--data_format_target", "fits", "--n_gf", "16", "--n_downsample", "3", "--n_residual", "6", "--iteration", "1",
+                ["--dataset_name", "bench", "--gpu_ids", "0" if device.type == "cuda" else "-1",
+                 "--data_format_input", "fits", "--data_format_target", "fits",
+                 "--n_gf", "16", "--n_downsample", "3", "--n_residual", "6", "--iteration", "1",
                  "--saturation_lower_limit_input", "-1", "--saturation_upper_limit_input", "1", "--batch_size", "4",
                  "--input_dir_test", str(inputs), *([] if previews else ["--no_preview"])]), device)
             written = len(list(Path("checkpoints/bench/Image/Test/1").glob("*_AI.fits")))
@@ -210,8 +224,8 @@ def many_files(size: Size, device: torch.device, *, previews: bool) -> list[dict
             os.chdir(here)
     if written != size.files:
         raise RuntimeError(f"{written} of {size.files} files were written")
-    return [{"seconds": wall / size.files, "cpu_seconds": cpu / size.files, "unit": "file", "what": f"{size.files} files",
-             "memory_gb": peak_memory(device)}]
+    return [{"seconds": wall / size.files, "cpu_seconds": cpu / size.files, "unit": "file",
+             "what": f"{size.files} files", "memory_gb": peak_memory(device)}]
 
 
 CASES: dict[str, Callable[[Size, torch.device], list[dict]]] = {

@@ -1,10 +1,12 @@
-"""Do seven channels beat three? The claim of Jeong et al. (2022), on synthetic Suns whose farside is known.
+"""Compare seven channels with three, the claim of Jeong et al. (2022), on synthetic Suns whose farside is known.
 
-    python benchmarks/frontside_reference.py [--size 64] [--iterations 4500] [--pairs 150] [--test_suns 20] [--cycles one both]
+    python benchmarks/frontside_reference.py [--size 64] [--iterations 4500] [--pairs 150] [--test_suns 20]
+                                             [--cycles one both]
 
-The same Suns, model, seed and number of iterations, once with three EUV images of now, once with the frontside reference
-beside them; farside views of unseen Suns. With Suns of `one` cycle, Hale's law tells the polarities; with Suns of `both`, as in an
-archive from 2010 to today, no EUV image does. Writes benchmarks/frontside_reference.json and prints a table.
+The same Suns, model, seed and number of iterations, once with three EUV images of now, once with the frontside
+reference beside them; farside views of unseen Suns. With Suns of `one` cycle, Hale's law tells the polarities; with
+Suns of `both`, as in an archive from 2010 to today, no EUV image does. Writes benchmarks/frontside_reference.json and
+prints a table.
 """
 import argparse
 import json
@@ -21,20 +23,24 @@ def command(name: str, *words: object, cwd: Path) -> None:
     subprocess.run([sys.executable, str(ROOT / name), *map(str, words)], cwd=cwd, check=True)
 
 
-def scores(cwd: Path, name: str, channels: int, data: list[str], size: int, iterations: int, pairs: int, suns: int) -> dict[str, float]:
-    """Make the data, train, generate, evaluate: the means of `METRICS` over the unseen farsides."""
+def scores(cwd: Path, name: str, channels: int, data: list[str], size: int, iterations: int, pairs: int,
+           suns: int) -> dict[str, float]:
+    """Make the data, train, generate, evaluate; return the means of `METRICS` over the unseen farsides."""
     command("pix2pixCC_Simulate.py", "--out", f"datasets/{name}", "--pairs", pairs, "--test_suns", suns, "--size", size,
             "--passbands", 304, 193, 171, *data, cwd=cwd)
     epochs = max(2, iterations // pairs)
-    command("pix2pixCC_Train.py", "--dataset_name", name, "--gpu_ids", -1, "--data_format_input", "fits", "--data_format_target", "fits",
+    command("pix2pixCC_Train.py", "--dataset_name", name, "--gpu_ids", -1,
+            "--data_format_input", "fits", "--data_format_target", "fits",
             "--input_dir_train", f"datasets/{name}/Train/Input", "--target_dir_train", f"datasets/{name}/Train/Target",
-            "--input_ch", channels, "--n_gf", 16, "--n_df", 16, "--n_downsample", 3, "--n_residual", 6, "--lr", 5e-4, "--ema", 0.995,
-            "--padding_size", 4, "--n_epochs", epochs, "--epoch_decay", epochs // 2, "--n_iterations", iterations, "--n_workers", 0,
-            "--save_freq", iterations, "--display_freq", iterations, cwd=cwd)
-    command("pix2pixCC_Test.py", "--dataset_name", name, "--gpu_ids", -1, "--iteration", iterations, "--average", "--no_preview",
-            "--input_dir_test", f"datasets/{name}/Test/Input", cwd=cwd)
+            "--input_ch", channels, "--n_gf", 16, "--n_df", 16, "--n_downsample", 3, "--n_residual", 6,
+            "--lr", 5e-4, "--ema", 0.995, "--padding_size", 4, "--n_epochs", epochs, "--epoch_decay", epochs // 2,
+            "--n_iterations", iterations, "--n_workers", 0, "--save_freq", iterations, "--display_freq", iterations,
+            cwd=cwd)
+    command("pix2pixCC_Test.py", "--dataset_name", name, "--gpu_ids", -1, "--iteration", iterations, "--average",
+            "--no_preview", "--input_dir_test", f"datasets/{name}/Test/Input", cwd=cwd)
     generated = f"checkpoints/{name}/Image/Test/{iterations}"
-    command("pix2pixCC_Evaluate.py", "--generated", generated, "--real", f"datasets/{name}/Test/Target", "--no_figures", cwd=cwd)
+    command("pix2pixCC_Evaluate.py", "--generated", generated, "--real", f"datasets/{name}/Test/Target",
+            "--no_figures", cwd=cwd)
     summary = json.loads((cwd / generated / "evaluation" / "summary.json").read_text())
     return {metric: summary["metrics"][metric]["mean"] for metric in METRICS}
 

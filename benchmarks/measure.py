@@ -16,11 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from pix2pixcc.networks import Discriminator, Generator, discriminator_pair
 
-__all__ = ["Clock", "timed", "measured", "matrix_peak", "generator_flops", "step_flops", "peak_memory"]
-
 
 class Clock:
-    """Seconds by the wall and of processor time, all threads together."""
+    """Count seconds by the wall and of processor time, all threads together."""
 
     def __init__(self, device: torch.device):
         self.device = device
@@ -37,13 +35,17 @@ class Clock:
 
 
 def timed(work: Callable[[], object], device: torch.device) -> tuple[float, float]:
+    """Return the seconds that `work` takes, by the wall and of processor time."""
     clock = Clock(device)
     work()
     return clock.seconds()
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype, side: int) -> tuple[float, float]:
-    """Operations a second of the best of five products of square matrices: by the wall; by processor time on all threads."""
+    """Return the operations per second of the best of five products of square matrices.
+
+    First by the wall, then by processor time, times the number of threads.
+    """
     first, second = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     times = [timed(lambda: first @ second, device) for _ in range(5)]
     walls, cpus = zip(*times, strict=True)
@@ -51,8 +53,9 @@ def matrix_peak(device: torch.device, dtype: torch.dtype, side: int) -> tuple[fl
     return flops / min(walls), flops / max(min(cpus), 1e-9) * torch.get_num_threads()
 
 
-def measured(work: Callable[[], object], flops: float, device: torch.device, dtype: torch.dtype, *, repeats: int, side: int) -> dict:
-    """Median time of `work`, each run beside a measurement of the peak, and the shares of the peak that it reached.
+def measured(work: Callable[[], object], flops: float, device: torch.device, dtype: torch.dtype, *, repeats: int,
+             side: int) -> dict:
+    """Return the median time of `work`, each run beside a measurement of the peak, and the share that it reached.
 
     `share` is by the wall. `share_cpu` is by processor time, which other programs on the machine disturb less.
     """
@@ -68,7 +71,7 @@ def measured(work: Callable[[], object], flops: float, device: torch.device, dty
 
 
 def peak_memory(device: torch.device) -> float:
-    """Most memory so far, GB: of the process, or on the GPU."""
+    """Return the most memory so far, GB: of the process, or on the GPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
@@ -86,15 +89,15 @@ def _on_meta(network: Callable[[], nn.Module]) -> nn.Module:
 
 
 def generator_flops(make: Callable[[], Generator], input_shape: tuple[int, ...]) -> float:
-    """Of one pass of the plain layers (those for the CPU compute the last one with twice the products)."""
+    """Return the operations of one pass; a CPU generates the last layer with twice its products, which do not count."""
     generator, images = _on_meta(make), torch.empty(input_shape, device="meta")
     with torch.no_grad():
         return _counted(lambda: generator(images))
 
 
-def step_flops(make_G: Callable[[], Generator], make_D: Callable[[], Discriminator], input: tuple[int, ...], target: tuple[int, ...],
-               repeats: tuple[int, int]) -> float:
-    """Of one training step as `training.py` takes it, losses and Adam left out."""
+def step_flops(make_G: Callable[[], Generator], make_D: Callable[[], Discriminator], input: tuple[int, ...],
+               target: tuple[int, ...], repeats: tuple[int, int]) -> float:
+    """Return the operations of one training step, losses and Adam left out."""
     generator, discriminator = _on_meta(make_G), _on_meta(make_D)
     images, truth = torch.empty(input, device="meta"), torch.empty(target, device="meta")
 

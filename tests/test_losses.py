@@ -1,4 +1,4 @@
-"""Loss terms against NumPy and SciPy, and at their edges. The published figures are compared in test_training."""
+"""Loss terms against NumPy and SciPy, and at their edges."""
 import numpy as np
 import pytest
 import torch
@@ -16,7 +16,8 @@ def images():
 
 def test_pearson_is_scipys(images):
     target, output = images
-    expected = [stats.pearsonr(t.numpy().ravel(), o.numpy().ravel()).statistic for t, o in zip(target, output, strict=True)]
+    expected = [stats.pearsonr(t.numpy().ravel(), o.numpy().ravel()).statistic
+                for t, o in zip(target, output, strict=True)]
     assert correlation(target, output, concordance=False).numpy() == pytest.approx(expected, rel=1e-5)
 
 
@@ -24,7 +25,8 @@ def test_concordance_is_lins(images):
     target, output = (array.numpy().reshape(2, -1).astype(float) for array in images)
     for k, value in enumerate(correlation(*images)):
         covariance = np.cov(target[k], output[k])
-        expected = 2 * covariance[0, 1] / (covariance[0, 0] + covariance[1, 1] + (target[k].mean() - output[k].mean()) ** 2)
+        spread = covariance[0, 0] + covariance[1, 1] + (target[k].mean() - output[k].mean()) ** 2
+        expected = 2 * covariance[0, 1] / spread
         assert value.item() == pytest.approx(expected, rel=1e-5)
 
 

@@ -35,4 +35,5 @@ def test_the_operations_of_the_v3_networks_are_counted():
     forward = measure.generator_flops(cases.V3.generator, image)
     assert forward == pytest.approx(0.861e12, rel=0.01)
     step = measure.step_flops(cases.V3.generator, lambda: cases.V3.discriminator(2), image, (1, 1, 1024, 1024), (1, 10))
-    assert 0.3e12 < step - 3 * forward < 0.5e12               # seven passes of 0.057, less the first layers' needless gradients
+    # Seven passes of 0.057 through the discriminator, less the first layers' needless gradients.
+    assert 0.3e12 < step - 3 * forward < 0.5e12

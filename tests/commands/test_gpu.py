@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from pix2pixcc.layers import ReflectionPad
 from pix2pixcc.networks import Discriminator, Generator, channel_repeats, initialise_weights
 from pix2pixcc.options import parse, train_parser
 from pix2pixcc.parallel.loading import batches_on
@@ -47,11 +48,13 @@ def losses(training, device, steps=3):
 
 
 def test_a_gpu_follows_the_cpu():
-    torch.testing.assert_close(losses(training_on(GPU), GPU), losses(training_on("cpu"), "cpu"), rtol=1e-3, atol=1e-3)
+    on_cpu = losses(training_on("cpu"), "cpu")
+    torch.testing.assert_close(losses(training_on(GPU), GPU), on_cpu, rtol=1e-3, atol=1e-3)
 
 
 def test_compiled_networks_follow_the_plain_ones():
-    torch.testing.assert_close(losses(training_on(GPU, compiled=True), GPU), losses(training_on(GPU), GPU), rtol=1e-3, atol=1e-3)
+    plain = losses(training_on(GPU), GPU)
+    torch.testing.assert_close(losses(training_on(GPU, compiled=True), GPU), plain, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -62,6 +65,18 @@ def test_sixteen_bits_follow_thirty_two(compiled):
 
 def test_float16_with_loss_scaling_stays_finite():
     assert losses(training_on(GPU, half=torch.float16), GPU).isfinite().all()
+
+
+def test_reflection_repeats_bit_for_bit_where_it_is_asked_for():
+    images = torch.randn(1, 16, 64, 64, device=GPU, requires_grad=True)
+    weights = torch.randn(1, 16, 70, 70, device=GPU)
+    torch.use_deterministic_algorithms(True)              # raises where PyTorch knows that a kernel does not repeat
+    try:
+        gradients = [torch.autograd.grad((ReflectionPad(3)(images) * weights).sum(), images)[0] for _ in range(2)]
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert torch.equal(*gradients)
+    torch.testing.assert_close(gradients[0], torch.autograd.grad((ReflectionPad(3)(images) * weights).sum(), images)[0])
 
 
 def test_no_step_waits_for_the_gpu():
@@ -87,9 +102,9 @@ def test_batches_arrive_on_the_gpu_in_order():
 
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 def test_two_gpus_train_together(tmp_path):
-    code = ("import os, torch, torch.distributed as dist; rank = int(os.environ['LOCAL_RANK']); torch.cuda.set_device(rank);"
-            "dist.init_process_group('nccl'); value = torch.ones(1, device='cuda'); dist.all_reduce(value); assert value.item() == 2;"
-            "dist.destroy_process_group()")
+    code = ("import os, torch, torch.distributed as dist; torch.cuda.set_device(int(os.environ['LOCAL_RANK']));"
+            "dist.init_process_group('nccl'); value = torch.ones(1, device='cuda'); dist.all_reduce(value);"
+            "assert value.item() == 2; dist.destroy_process_group()")
     (tmp_path / "two.py").write_text(code)
-    subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", str(tmp_path / "two.py")], check=True,
-                   env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=300)
+    subprocess.run([sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", str(tmp_path / "two.py")],
+                   check=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, timeout=300)

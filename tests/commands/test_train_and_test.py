@@ -233,8 +233,7 @@ def test_batches_threads_and_half_precision_give_the_same_images(run_folder):
         saved[name] = fits.getdata("checkpoints/run/Image/Test/12/sun_20110304_120403_AI.fits")
     spread = np.nanstd(saved["one"])
     assert np.nanmax(np.abs(saved["four"] - saved["one"])) < 1e-4 * spread
-    # Eight convolutions, each with three roundings to 8 bits (weights, images in, images out), if all added up.
-    assert 0 < np.nanstd(saved["half"] - saved["one"]) < 8 * 3 * 2 ** -8 * spread
+    assert 0 < np.nanstd(saved["half"] - saved["one"]) < 0.05 * spread
 
 
 def test_products_lead_back_to_their_checkpoint(run_folder):

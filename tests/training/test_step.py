@@ -30,9 +30,10 @@ class Published:
 
     def networks(self, **generator_options):
         config = self.config
-        names = ("n_gf", "n_downsample", "n_residual", "norm_type", "padding_type", "trans_conv")
-        generator = Generator(config["input_ch"], config["target_ch"], model=self.model,
-                              **{name: config[name] for name in names}, **generator_options)
+        generator = Generator(config["input_ch"], config["target_ch"], model=self.model, n_gf=config["n_gf"],
+                              n_downsample=config["n_downsample"], n_residual=config["n_residual"],
+                              norm_type=config["norm_type"],
+                              padding_type=config["padding_type"], trans_conv=config["trans_conv"], **generator_options)
         channels = discriminator_pair(self.input, self.target, self.repeats).shape[1]
         discriminator = Discriminator(channels, n_df=config["n_df"], n_D=config["n_D"])
         for network, side in ((generator, "G/"), (discriminator, "D/")):
@@ -44,7 +45,8 @@ class Published:
         names = ("lr", "beta1", "beta2", "lambda_LSGAN", "lambda_FM", "n_CC", "ccc")
         return AdversarialTraining(*self.networks(**generator_options), repeats=self.repeats,
                                    lambda_CC=self.config["lambda_CC"] if self.model == "pix2pixCC" else 0.0,
-                                   fm_cumulative=True, **{name: self.config[name] for name in names}, **({"gan_type": "LSGAN"} | options))
+                                   fm_cumulative=True, **{name: self.config[name] for name in names},
+                                   **({"gan_type": "LSGAN"} | options))
 
 
 @pytest.fixture(params=["pix2pixcc", "pix2pixhd"])
@@ -83,8 +85,8 @@ def test_published_weights_give_the_published_patch_scores_and_terms(published):
         assert relative_error(FeatureMatchingLoss()(real, fake), figures["fm_equation"]) < 1e-5
         assert relative_error(FeatureMatchingLoss(cumulative=True)(real, fake), figures["fm_cumulative"]) < 1e-5
         if "cc_loss_per_level" in figures:
-            levels = CorrelationLoss(4).levels(published.target, generated)
-            assert relative_error(levels, figures["cc_loss_per_level"]) < 1e-5
+            assert relative_error(CorrelationLoss(4).levels(published.target, generated),
+                                  figures["cc_loss_per_level"]) < 1e-5
 
 
 @pytest.mark.parametrize("options", [{}, {"checkpoint_activations": True}, {"ema": 0.9}],
@@ -93,7 +95,8 @@ def test_three_steps_follow_the_published_losses_and_end_at_the_published_output
     follow(published, published.training(**options))
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler (Debian: package g++)")
+@pytest.mark.skipif(shutil.which("g++") is None,
+                    reason="torch.compile needs a C++ compiler (Debian: apt-get install g++)")
 @pytest.mark.parametrize("name", ["pix2pixcc", "pix2pixhd"])
 def test_compiled_networks_follow_the_published_losses_too(name):
     published = Published(name)
@@ -126,8 +129,8 @@ def test_a_step_leaves_no_gradient_of_the_generators_terms_in_the_discriminator(
     generated = generator(published.input).detach()
     real, fake = (discriminator(discriminator_pair(published.input, magnetogram, published.repeats))
                   for magnetogram in (published.target, generated))
-    adversarial = training.adversarial
-    (adversarial.discriminator(real, real=True) + adversarial.discriminator(fake, real=False)).backward()
+    loss = training.adversarial.discriminator
+    (loss(real, real=True) + loss(fake, real=False)).backward()
     training.step(published.input, published.target)
     largest = max(parameter.grad.abs().max() for parameter in discriminator.parameters())
     # float32 sums of some thousand pixels in another order; the generator's terms would show in the first digit.
