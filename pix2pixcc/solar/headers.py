@@ -112,24 +112,19 @@ def set_times(header: fits.Header, start: datetime, middle: datetime) -> None:
     header["TIMESYS"] = "UTC"
 
 
-def registered_header(header: fits.Header, size: int, path: str | os.PathLike | None = None) -> fits.Header:
+def registered_header(header: fits.Header, size: int, source: GenericMap | None = None) -> fits.Header:
     """Return the header of the image that registration makes: helioprojective, north up, centred, with its observer.
 
     Parameters
     ----------
     header : `~astropy.io.fits.Header`
-        Of the raw image. SunPy reads the observer, the reference time and the pointing from it.
+        Of the raw image.
     size : int
         Side of the registered image, pixels: the Sun is at (size + 1) / 2, its radius `RADIUS_FRACTION` * size.
-    path : path, optional
-        Only for messages.
+    source : `~sunpy.map.GenericMap`, optional
+        SunPy's map of `header`, where it is at hand: its pointing, observer and reference time count.
     """
-    return header_of_registered(sunpy_map(header, path), header, size)
-
-
-def header_of_registered(source: GenericMap, header: fits.Header, size: int) -> fits.Header:
-    """Return what `registered_header` does, for those who have SunPy's map of `header` at hand."""
-    registered = _registered_sky(size, *_observer_and_times(source))
+    registered = _registered_sky(size, *_observer_and_times(sunpy_map(header) if source is None else source))
     identity = identify(header)
     if identity is not None and (spacecraft := spacecraft_of(identity[0])):
         registered["OBSRVTRY"] = spacecraft.keyword

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.solar.geometry import disk_mask
-from pix2pixcc.solar.headers import header_of_registered, sunpy_map
+from pix2pixcc.solar.headers import registered_header, sunpy_map
 from pix2pixcc.solar.observations import Observation, calibrate, read_observation
 from pix2pixcc.utils import UserError
 
@@ -101,7 +101,7 @@ def register(data: np.ndarray, header: fits.Header, size: int,
         As by `registered_header`.
     """
     source = sunpy_map(header, path)
-    registered = header_of_registered(source, header, size)
+    registered = registered_header(header, size, source)
     matrix, offset = _pixel_mapping(WCS(registered), source.wcs, size, path)
     data = np.asarray(data, dtype=np.float32)
     if np.isfinite(data.sum(dtype=np.float64)):

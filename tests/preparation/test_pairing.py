@@ -1,5 +1,8 @@
 """Files are grouped by observer and time, on records that no file stands behind."""
+import subprocess
+import sys
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from records import START, record, sdo
@@ -122,3 +125,9 @@ def test_the_channels_of_a_model_tell_what_a_farside_input_needs():
     assert farside_channels(["SDO/AIA 171"]) == ["STEREO/EUVI 171"]
     with pytest.raises(UserError, match=r"SDO/AIA 131.*EUVI has no such passband"):
         farside_channels(["SDO/AIA 131"])
+
+
+def test_pairing_does_not_pay_for_sunpy():
+    code = "import sys, pix2pixcc.preparation.pairing; print(sorted({'sunpy', 'scipy', 'torch'} & set(sys.modules)))"
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True).stdout == "[]\n"
