@@ -111,8 +111,7 @@ def read_image(path: str | os.PathLike, channels: int, *, side: str = "input") -
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             raw, header = _READERS[data_format](path, status.st_size, check_shape)
-            axis = _channel_axis(raw.shape, channels, path, side)
-            data = _channels_first(raw, axis)
+            return image_of(raw, header, channels, path, side=side)
     except UserError:
         raise
     except (FileNotFoundError, PermissionError) as error:
@@ -122,6 +121,17 @@ def read_image(path: str | os.PathLike, channels: int, *, side: str = "input") -
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"cannot read {path}: it is damaged, or not {data_format} ({reason}); "
                         "replace it with a good copy, or move it away") from error
+
+
+def image_of(raw: np.ndarray, header: fits.Header | None, channels: int, path: Path, *, side: str = "input") -> Image:
+    """Return the image of an array and its header; a big-endian `raw` may be turned in place. `path` is named in messages.
+
+    Raises
+    ------
+    UserError
+        The array is not square, has other channels, or holds no finite pixel.
+    """
+    data = _channels_first(raw, _channel_axis(raw.shape, channels, path, side))
     for k, channel in enumerate(data, 1):
         if not _any_finite(channel):
             raise UserError(f"{path}: channel {k} holds no finite pixel (all NaN or infinite); move the file away")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -20,7 +20,7 @@ from pix2pixcc.preparation.index import Record, without_path
 from pix2pixcc.preparation.pairing import Choice, Group, Missing
 from pix2pixcc.solar.headers import mean_header
 from pix2pixcc.solar.instruments import SPACECRAFT
-from pix2pixcc.solar.observations import mean_time, read_observation
+from pix2pixcc.solar.observations import Observation, mean_time, read_observation
 from pix2pixcc.solar.quality import DEFAULT_MAX_MISSING, quality_problem
 from pix2pixcc.solar.registration import prepare_channel
 from pix2pixcc.utils import VERSION, UserError
@@ -84,15 +84,15 @@ def _known_problem(record: Record, settings: Settings) -> str:
     return record.pixel_problem if record.max_missing == settings.max_missing else ""
 
 
-def _prepare_choice(choice: Choice, group: Group, settings: Settings,
-                    problems: dict[str, str]) -> tuple[np.ndarray, Channel, fits.Header, Record]:
+def _prepare_choice(choice: Choice, group: Group, settings: Settings, problems: dict[str, str],
+                    read: Callable[[str], Observation]) -> tuple[np.ndarray, Channel, fits.Header, Record]:
     """The first good image of a channel, registered; what is bad goes to `problems`."""
     tried = {}
     for record in choice.candidates:
         reason = problems.get(record.path) or _known_problem(record, settings)
         if not reason:
             try:
-                observation = read_observation(record.path)
+                observation = read(record.path)
                 reason = quality_problem(observation, max_missing=settings.max_missing) or ""
                 if not reason:
                     return *prepare_channel(observation, settings.size), record
@@ -103,7 +103,8 @@ def _prepare_choice(choice: Choice, group: Group, settings: Settings,
                                   is_reference=choice.is_reference), tried)
 
 
-def prepare_group(group: Group, size: int, *, max_missing: float = DEFAULT_MAX_MISSING) -> Prepared:
+def prepare_group(group: Group, size: int, *, max_missing: float = DEFAULT_MAX_MISSING,
+                  read: Callable[[str], Observation] = read_observation) -> Prepared:
     """Read, calibrate and register one image of each channel, falling back on the next best where one is bad.
 
     Parameters
@@ -114,6 +115,8 @@ def prepare_group(group: Group, size: int, *, max_missing: float = DEFAULT_MAX_M
         Side of the cube in pixels.
     max_missing : float
         The greatest share of missing pixels on the disk.
+    read : callable
+        Reads the image of a record's path.
 
     Raises
     ------
@@ -125,7 +128,7 @@ def prepare_group(group: Group, size: int, *, max_missing: float = DEFAULT_MAX_M
     data = np.empty((len(group.choices), size, size), np.float32)
     channels, headers, sources = [], [], []
     for k, choice in enumerate(group.choices):
-        data[k], channel, header, record = _prepare_choice(choice, group, settings, problems)
+        data[k], channel, header, record = _prepare_choice(choice, group, settings, problems, read)
         channels.append(channel)
         headers.append(header)
         sources.append(record)

@@ -124,6 +124,14 @@ def read_record(record: Record) -> Record:
     """Read the header of `record.path` (only that) and say what the file is, or what is wrong with it."""
     try:
         header = read_header(record.path)
+    except UserError as error:
+        return replace(record, problem=without_path(str(error), record.path))
+    return record_of_header(record, header)
+
+
+def record_of_header(record: Record, header: fits.Header) -> Record:
+    """Say what the image of a header is, or what is wrong with it; `record` says where it lies."""
+    try:
         if "CHAN1" in header:
             return replace(record, problem="a prepared cube, not a raw observation")
         identified = identify(header, record.path)

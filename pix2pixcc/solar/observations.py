@@ -224,6 +224,17 @@ def read_observation(path: str | os.PathLike) -> Observation:
     """
     path = Path(path)
     header, data = _open(path, lambda hdu: (_parsable(hdu.header), np.asarray(hdu.data, dtype=np.float32)))
+    return observation_of(data, header, path)
+
+
+def observation_of(data: np.ndarray, header: fits.Header, path: Path | None) -> Observation:
+    """Return the observation of an image and its header.
+
+    Raises
+    ------
+    UserError
+        The header is of no known instrument, or lacks a keyword; the message names `path`.
+    """
     identity = identify(header, path)
     if identity is None:
         what = " ".join(str(header[key]) for key in ("TELESCOP", "INSTRUME", "DETECTOR", "CONTENT") if header.get(key)) or "unknown"

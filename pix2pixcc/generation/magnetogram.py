@@ -1,0 +1,48 @@
+"""The product in SunPy: importing this module registers its Map source, which names and colours products as magnetograms."""
+from __future__ import annotations
+
+from typing import Any
+
+import astropy.units as u
+import numpy as np
+from astropy.io import fits
+from matplotlib.colors import Normalize
+from sunpy.map import GenericMap
+
+from pix2pixcc.generation.products import CONTENT, title_of
+
+FIELD_RANGE = 1500.0      # gauss, at which `hmimag` has all its colours; also the limits of AISFM v3
+
+
+class FarsideMagnetogram(GenericMap):
+    """A line-of-sight magnetogram that pix2pixCC made from EUV images.
+
+    It is drawn in `hmimag` within +-1500 G, as HMI's magnetograms are, and called 'pix2pixCC farside magnetogram, STEREO-B' and the
+    time. 'farside' stands there where at least a quarter of the disk lies beyond the limb seen from the Earth. `sunpy.map.Map` makes
+    one of every product once pix2pixcc's Python interface has been used.
+    """
+
+    def __init__(self, data: np.ndarray, header: Any, **kwargs: Any):
+        super().__init__(data, header, **kwargs)
+        self._nickname = self.meta.get("model", "pix2pixCC")
+        limit = FIELD_RANGE if self.unit == u.G else float(np.nanmax(np.abs(data), initial=0.0)) or 1.0
+        self.plot_settings |= {"cmap": "hmimag", "norm": Normalize(-limit, limit)}
+
+    @property
+    def measurement(self) -> str:
+        """What is shown, of which spacecraft's view: 'farside magnetogram, STEREO-B'."""
+        return title_of(self.meta)
+
+    @classmethod
+    def is_datasource_for(cls, data: np.ndarray, header: Any, **kwargs: Any) -> bool:
+        """Return whether a header is a product's."""
+        return header.get("content") == CONTENT
+
+    @classmethod
+    def of_product(cls, product: fits.PrimaryHDU) -> FarsideMagnetogram:
+        """Return the map that `sunpy.map.Map` makes of a product's file."""
+        header = product.header
+        meta: dict[str, Any] = dict(header)
+        meta |= {keyword: "\n".join(header.get(keyword, [])) for keyword in ("COMMENT", "HISTORY")}
+        meta["KEYCOMMENTS"] = {card.keyword: card.comment for card in header.cards if card.comment}
+        return cls(product.data, meta)

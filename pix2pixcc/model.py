@@ -1,0 +1,214 @@
+"""A trained generator with all that its use needs: what goes in, how it is scaled, what comes out, and which checkpoint it is."""
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pix2pixcc.generation.products import product_hdu, product_header, unit_of
+from pix2pixcc.images.cubes import Channel
+from pix2pixcc.images.files import Image
+from pix2pixcc.networks import Generator
+from pix2pixcc.pipeline import Scaling, pad_to_multiple
+from pix2pixcc.training.checkpoints import load_weights
+from pix2pixcc.training.data import ScalingFlags
+from pix2pixcc.training.folder import RunFolder
+from pix2pixcc.training.record import RunRecord
+from pix2pixcc.utils import UserError, file_sha256
+
+if TYPE_CHECKING:
+    from pix2pixcc.generation.magnetogram import FarsideMagnetogram
+
+# What a generator is built from, as `Generator` and options.json call it.
+NETWORK = ("input_ch", "target_ch", "model", "n_gf", "n_downsample", "n_residual", "norm_type", "padding_type", "trans_conv")
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What a model takes and gives, whichever its weights.
+
+    Attributes
+    ----------
+    network : dict
+        The arguments of its `Generator`.
+    input_scaling : Scaling or ScalingFlags
+        Of the input; flags decide together with the cards of each image.
+    target_scaling : Scaling
+        Of what the generator gives.
+    channels : list of Channel or None
+        What each input channel was in training; None where nothing says so.
+    size : int or None
+        Pixels on a side of the training images; None where nothing says so.
+    """
+
+    network: dict[str, Any]
+    input_scaling: Scaling | ScalingFlags
+    target_scaling: Scaling
+    channels: list[Channel] | None = None
+    size: int | None = None
+
+    @classmethod
+    def of_record(cls, record: RunRecord) -> ModelDescription:
+        """Return what options.json says of a model."""
+        network = {name: record.options[name] for name in NETWORK if name in record.options}
+        return cls(network, record.scaling("input"), record.scaling("target"), record.channels("input"), record.size)
+
+    @classmethod
+    def of_flags(cls, settings: Mapping[str, Any], input: ScalingFlags, target: ScalingFlags, *, is_8bit: bool) -> ModelDescription:
+        """Return what is known of bare weights, as the published code leaves them: what the user's flags say.
+
+        Parameters
+        ----------
+        settings : mapping
+            Every option of `NETWORK`.
+        input, target : ScalingFlags
+            The scaling flags of both sides.
+        is_8bit : bool
+            Whether the output is written in a format of 8 bits.
+        """
+        blank = Image(np.zeros((settings["target_ch"], 1, 1), np.float32), None, None, is_8bit, Path("target"))
+        return cls({name: settings[name] for name in NETWORK}, input, target.scaling_of(blank))
+
+    def scaled(self, image: Image) -> Tensor:
+        """Return an input scaled to -1..1, (C, H, W)."""
+        scaling = self.input_scaling if isinstance(self.input_scaling, Scaling) else self.input_scaling.scaling_of(image)
+        return scaling.scale(torch.from_numpy(image.data))
+
+
+class FarsideModel:
+    """A trained generator: EUV images in, magnetograms out. `pix2pixcc.load` makes one.
+
+    Call it with one input and it gives one magnetogram, a `FarsideMagnetogram` (a `sunpy.map.GenericMap` with the whole header of a
+    product, its data float32 (H, W) in gauss, NaN beyond 0.98 solar radii). Call it with a list of inputs and it gives a list.
+
+    One input is one of these:
+
+    - a cube, model-ready and of all channels: the path of a file of pix2pixCC_Prepare.py, its array with its header `(data, header)`,
+      or what `pix2pixcc.prepare` gives;
+    - raw images, one per channel, in any order: a `sunpy.map.GenericMap`, a path, or an array with its header. Several make up one input
+      as positional arguments or as a tuple: `model(m304, m195, m171)`, `model((m304, m195, m171))`. They are calibrated, registered,
+      and put in the model's order, by what their headers say.
+
+    Parameters
+    ----------
+    description : ModelDescription
+    device : torch.device
+        Where it computes.
+    half : torch.dtype, optional
+        The type of mixed precision; None for float32.
+
+    Examples
+    --------
+    >>> model = pix2pixcc.load("checkpoints/AISFM", iteration="best")
+    >>> farside = model("20110305_115615_n4euB.fts")
+    >>> farside.name
+    'pix2pixCC farside magnetogram, STEREO-B 2011-03-05 11:56:43'
+    >>> both = model(["stereo_a_20110305_120403.fits", "stereo_b_20110305_120403.fits"])      # cubes: a list gives a list
+    """
+
+    def __init__(self, description: ModelDescription, *, device: torch.device, half: torch.dtype | None = None):
+        self.description = description
+        self.device = device
+        self.provenance: dict[str, Any] = {}
+        self._half = half
+        with torch.device("meta"):            # no memory for a network that the checkpoint may not be of
+            self.generator = Generator(**description.network).eval()
+
+    @classmethod
+    def of_run(cls, folder: str | os.PathLike, iteration: int | str, *, average: bool, device: str | torch.device | None) -> FarsideModel:
+        """Return the model of a run's folder, as `pix2pixcc.load` describes it."""
+        path = Path(folder).resolve()
+        run = RunFolder(path.name, path.parent)
+        if not run.options.is_file():
+            raise UserError(f"{folder} holds no options.json, so it is not the folder of a run; it should be checkpoints/<dataset_name>")
+        network, chosen = checkpoints_of(run, str(iteration), average=average)
+        if len(chosen) != 1:
+            raise UserError(f"iteration {iteration} means every checkpoint; name one of {', '.join(map(str, chosen))}")
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        model = cls(ModelDescription.of_record(RunRecord.read(run.options)), device=torch.device(device))
+        model.load(run.weights(chosen[0], network), chosen[0])
+        return model
+
+    def load(self, weights: Path, iteration: int) -> None:
+        """Take the weights of a checkpoint.
+
+        Raises
+        ------
+        UserError
+            The file is missing, damaged, or of another network.
+        """
+        load_weights(self.generator, weights)
+        self.generator.to(self.device)
+        if self._half is not None:
+            self.generator.round_weights(self._half)
+        self.provenance = {"model": self.description.network["model"], "checkpoint": str(weights),
+                           "checkpoint_sha256": file_sha256(weights), "iteration": iteration}
+
+    @torch.inference_mode()
+    def generate(self, input: Tensor) -> Tensor:
+        """Return the generator's output (N, K, H, W) for scaled input (N, C, H, W), both -1..1; float32, on the CPU."""
+        with torch.autocast(self.device.type, dtype=self._half, enabled=self._half is not None):
+            generated = self.generator(input.to(self.device))
+        return generated.float().cpu()
+
+    def __call__(self, *images: Any, tolerance: float = 30.0) -> FarsideMagnetogram | list[FarsideMagnetogram]:
+        """Make magnetograms of EUV images.
+
+        Parameters
+        ----------
+        *images
+            One input, or a list of inputs; see the class.
+        tolerance : float
+            Minutes within which raw images of several passbands belong together.
+
+        Returns
+        -------
+        FarsideMagnetogram, or a list of them for a list
+            What pix2pixCC_Test.py writes for the same input, the same numbers under the same header.
+
+        Raises
+        ------
+        UserError
+            The images are not what the model needs: another passband, instrument, number of channels or size; images of different times
+            or spacecraft; no observer; pixels of poor quality; an unreadable file. Or the model makes no magnetogram of one channel.
+        TypeError
+            What was given is no image.
+        """
+        if len(images) == 1 and isinstance(images[0], list):
+            return [self._magnetogram(one, tolerance) for one in images[0]]
+        return self._magnetogram(images[0] if len(images) == 1 else images, tolerance)
+
+    def _magnetogram(self, given: Any, tolerance: float) -> FarsideMagnetogram:
+        from pix2pixcc.generation.inputs import model_input            # these take seconds to import: sunpy.map
+        from pix2pixcc.generation.magnetogram import FarsideMagnetogram
+
+        description = self.description
+        if len(description.target_scaling.lower) != 1:
+            raise UserError(f"this model gives {len(description.target_scaling.lower)} channels; a magnetogram has one. Use pix2pixCC_Test.py")
+        image = model_input(given, channels=description.channels, count=description.network["input_ch"], size=description.size,
+                            tolerance=tolerance)
+        assert image.header is not None      # an input without an observer is refused
+        padded, crop = pad_to_multiple(description.scaled(image), self.generator.multiple)
+        generated = self.generate(padded[None])[0][crop]
+        header = product_header(image.header, image.channels, bunit=unit_of(description.target_scaling), **self.provenance)
+        return FarsideMagnetogram.of_product(product_hdu(description.target_scaling.unscale(generated).numpy(), header))
+
+
+def checkpoints_of(run: RunFolder, iteration: str, *, average: bool) -> tuple[str, list[int]]:
+    """Return which network, G or its moving average G_ema, and which iterations `iteration` means: a number, 'best', or -1 for all.
+
+    Raises
+    ------
+    UserError
+        There is no such checkpoint; the message lists those that exist.
+    """
+    best = run.best() if iteration == "best" else None
+    network = best.network if best else "G_ema" if average else "G"
+    return network, run.choose(iteration, network)
