@@ -6,7 +6,7 @@
 
 Writes ./checkpoints/<dataset_name>/Image/Test/<iteration>/<input name>_AI.<ext> and a preview beside each.
 """
-from pix2pixcc.options import MODEL_FLAGS, parse, test_parser
+from pix2pixcc.options import parse, scaling_flags, test_parser
 
 if __name__ == "__main__":
     parse(test_parser())                     # --help and mistyped flags are answered before torch is loaded
@@ -28,10 +28,11 @@ from pix2pixcc.networks import Generator
 from pix2pixcc.parallel.background import BackgroundWriter
 from pix2pixcc.parallel.ranks import Ranks, half_precision, join_ranks, relaunch_on, seed_everything
 from pix2pixcc.parallel.workers import read_by_processes
-from pix2pixcc.pipeline import Scaling, resolve_scaling
+from pix2pixcc.pipeline import Scaling
 from pix2pixcc.training.checkpoints import load_weights
+from pix2pixcc.training.data import ScalingFlags
 from pix2pixcc.training.folder import RunFolder
-from pix2pixcc.training.record import as_built, contradicted_scaling, scaling_flags
+from pix2pixcc.training.record import RunRecord
 from pix2pixcc.utils import UserError, file_sha256, run_command, stem_of
 from pix2pixcc.visuals.gallery import gallery
 
@@ -44,7 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     if status is not None:
         return status
     folder = RunFolder(opt.dataset_name)
-    record = as_built(folder, opt, (*MODEL_FLAGS, "data_format_input", "data_format_target"))
+    record = RunRecord.read(folder.options) if folder.options.is_file() else None
+    if record is not None:
+        vars(opt).update(record.settings({name: getattr(opt, name) for name in opt.given}))
     network = "G_ema" if opt.average else "G"
     if opt.iteration == "best" and (best := folder.best()):
         network = best.network
@@ -98,32 +101,19 @@ def main(argv: list[str] | None = None) -> int:
     return 2 if failed else 0
 
 
-def scalings(opt, record: dict | None) -> tuple[Scaling | Callable[[Image], Scaling], Scaling, list[Channel] | None, int | None]:
+def scalings(opt, record: RunRecord | None) -> tuple[Scaling | Callable[[Image], Scaling], Scaling, list[Channel] | None, int | None]:
     """Input scaling, target scaling, what the input channels are, and the side of the training images.
 
     From options.json where there is one; a bare checkpoint of the published code takes them from flags and each input's cards.
     """
+    input, target = (ScalingFlags(**scaling_flags(opt, side)) for side in ("input", "target"))
     if record is not None:
-        contradiction = contradicted_scaling(opt, record["scaling"])
-        if contradiction:
-            raise UserError(f"{contradiction}: this model was trained otherwise; leave the flag out")
-        described = (record.get("channels") or {}).get("input")
-        return (Scaling.from_dict(record["scaling"]["input"]), Scaling.from_dict(record["scaling"]["target"]),
-                [Channel.from_dict(channel) for channel in described] if described else None, record.get("size"))
+        input.refuse_other(record.scaling("input"))
+        target.refuse_other(record.scaling("target"))
+        return record.scaling("input"), record.scaling("target"), record.channels("input"), record.size
     eight_bit = opt.data_format_target in ("png", "jpg", "jpeg")
     blank = Image(torch.zeros(opt.target_ch, 1, 1).numpy(), None, None, eight_bit, Path("target"))
-    target = resolve_scaling(blank, side="target", **scaling_flags(opt, "target", described=False))
-    return InputScalingFromFlags(opt), target, None, None
-
-
-class InputScalingFromFlags:
-    """The scaling of an input whose model has no options.json: the flags, else the image's cards, else its bit depth."""
-
-    def __init__(self, opt):
-        self._flags = {described: scaling_flags(opt, "input", described) for described in (True, False)}
-
-    def __call__(self, image: Image) -> Scaling:
-        return resolve_scaling(image, side="input", **self._flags[image.channels is not None])
+    return input.scaling_of, target.scaling_of(blank), None, None
 
 
 def readable(loader: Iterable[Loaded | Unreadable], problems: dict[str, str], bar: tqdm) -> Iterator[Loaded]:

@@ -7,7 +7,7 @@
 
 Everything goes to ./checkpoints/<dataset_name>/. An iteration counts images, not steps.
 """
-from pix2pixcc.options import parse, train_parser
+from pix2pixcc.options import parse, scaling_flags, train_parser
 
 if __name__ == "__main__":
     parse(train_parser())                    # --help and mistyped flags are answered before torch is loaded
@@ -26,9 +26,9 @@ from pix2pixcc.parallel.loading import batches_on
 from pix2pixcc.parallel.ranks import Ranks, half_precision, join_ranks, parameter_count, relaunch_on, seed_everything
 from pix2pixcc.parallel.signals import StopSignals, exit_status
 from pix2pixcc.pipeline import Augmentation, ImageStream, PairDataset
-from pix2pixcc.training.data import TrainingData, find_training_data
+from pix2pixcc.training.data import ScalingFlags, TrainingData, find_training_data
 from pix2pixcc.training.folder import RunFolder
-from pix2pixcc.training.record import describe, options_record, scaling_flags
+from pix2pixcc.training.record import RunRecord
 from pix2pixcc.training.recorder import Recorder
 from pix2pixcc.training.resuming import Diverged, load_bare_weights, load_state, roll_back, starting_point, state_of
 from pix2pixcc.training.step import TERMS, AdversarialTraining, learning_rate
@@ -46,13 +46,14 @@ def main(argv: list[str] | None = None) -> int:
         seed_everything(opt.seed, opt.deterministic)
         data = ranks.on_first(lambda: find_data(opt, folder))
         generator, discriminator, repeats = build_networks(opt, ranks.device)
-        ranks.say(describe(opt, data, ranks.size, str(ranks.device), repeats,
-                           (parameter_count(generator), parameter_count(discriminator))))
+        options = {name: value for name, value in vars(opt).items() if name != "given"}
+        record = RunRecord.from_run(options, data, ranks=ranks.size, repeats=repeats)
+        ranks.say(record.describe(data, device=str(ranks.device), parameters=(parameter_count(generator), parameter_count(discriminator))))
         if opt.dry_run:
             return 0
         signals = stack.enter_context(StopSignals(speaks=ranks.is_first))
         ranks.on_first(lambda: stack.enter_context(folder.locked()))
-        return train(opt, folder, ranks, signals, data, generator, discriminator, repeats)
+        return train(opt, folder, ranks, signals, data, generator, discriminator, repeats, record)
 
 
 def find_data(opt, folder: RunFolder) -> TrainingData:
@@ -62,7 +63,7 @@ def find_data(opt, folder: RunFolder) -> TrainingData:
     data = find_training_data(
         opt.input_dir_train, opt.target_dir_train, input_format=opt.data_format_input, target_format=opt.data_format_target,
         input_ch=opt.input_ch, target_ch=opt.target_ch, n_downsample=opt.n_downsample, n_D=opt.n_D, data_size=opt.data_size,
-        flags=lambda side, described: scaling_flags(opt, side, described),
+        input_flags=ScalingFlags(**scaling_flags(opt, "input")), target_flags=ScalingFlags(**scaling_flags(opt, "target")),
         validation_dirs=(opt.input_dir_val, opt.target_dir_val) if opt.input_dir_val and opt.target_dir_val else None,
         val_fraction=opt.val_fraction)
     verify_dataset([*data.pairs, *data.validation], input_ch=opt.input_ch, target_ch=opt.target_ch, data_size=data.size,
@@ -92,7 +93,7 @@ def over_ranks(network: torch.nn.Module, ranks: Ranks) -> torch.nn.Module:
     return DistributedDataParallel(network, device_ids=[ranks.device.index] if ranks.device.type == "cuda" else None)
 
 
-def start_recorder(opt, folder: RunFolder, ranks: Ranks, data: TrainingData, record: dict, start: int) -> Recorder | None:
+def start_recorder(opt, folder: RunFolder, ranks: Ranks, data: TrainingData, record: RunRecord, start: int) -> Recorder | None:
     """The first rank's recorder; None on the others."""
     if not ranks.is_first:
         return None
@@ -120,9 +121,8 @@ def passes(before: int, now: int, every: int) -> bool:
 
 
 def train(opt, folder: RunFolder, ranks: Ranks, signals: StopSignals, data: TrainingData, generator: Generator,
-          discriminator: Discriminator, repeats: tuple[int, int]) -> int:
+          discriminator: Discriminator, repeats: tuple[int, int], record: RunRecord) -> int:
     """The training loop; returns the exit status."""
-    record = options_record(opt, data, ranks.size, repeats)
     count, state = starting_point(folder, record, ranks, resume=opt.resume, latest_iter=opt.latest_iter,
                                   allow_changed_options=opt.allow_changed_options)
     if count and state is None:

@@ -10,11 +10,12 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from pix2pixcc.utils import FORMATS
+
 # Every command starts here, before torch: its threads shall soon go to sleep while they wait for each other. Those that spin for
 # long, which is the default, starve each other on a machine that is shared, and a step then takes ten times as long.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
-FORMATS = ("tif", "tiff", "png", "jpg", "jpeg", "npy", "fits", "fts", "fit")
 IMAGE_MODES = ("png", "jpg", "jpeg", "tif", "tiff")
 
 # What `--model pix2pixHD` changes; everything else is Pix2PixCC's default.
@@ -28,9 +29,6 @@ PIX2PIXHD: dict[str, Any] = {
     "input_dir_train": "./datasets/{dataset_name}/Train/Input", "target_dir_train": "./datasets/{dataset_name}/Train/Target",
     "input_dir_test": "./datasets/{dataset_name}/Test/Input",
 }
-
-# The flags that a checkpoint was made with and that Test takes over from it.
-MODEL_FLAGS = ("model", "input_ch", "target_ch", "n_downsample", "n_residual", "n_gf", "trans_conv", "norm_type", "padding_type")
 
 
 class Parser(argparse.ArgumentParser):
@@ -90,17 +88,6 @@ COUNT, WHOLE, POSITIVE = at_least(1), at_least(0), at_least(0, float)
 WIDTH, FEW, MANY = at_least(1, highest=4096), at_least(0, highest=16), at_least(0, highest=1000)      # of what takes memory
 
 
-def checked(parser: argparse.ArgumentParser, name: str, value: object) -> str:
-    """Why `value` cannot be that of the option `name`, as if it had been typed; empty if it can."""
-    action = next(action for action in parser._actions if action.dest == name)
-    try:
-        typed = parser._get_value(action, str(value))
-        parser._check_value(action, typed)
-    except argparse.ArgumentError as error:
-        return str(error)
-    return "" if type(typed) is type(value) and typed == value else f"argument --{name}: {value!r} is a {type(value).__name__}"
-
-
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> argparse.Namespace:
     """Parse `argv`; the result's `given` is the set of flags that the user typed.
 
@@ -116,6 +103,14 @@ def parse(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> arg
             setattr(opt, name, value.replace("{dataset_name}", opt.dataset_name))
     opt.given = frozenset(typed)
     return opt
+
+
+def scaling_flags(opt: argparse.Namespace, side: str) -> dict[str, Any]:
+    """Return the scaling flags of one side, 'input' or 'target', and which of them were typed: the arguments of `ScalingFlags`."""
+    names = {"lower": f"saturation_lower_limit_{side}", "upper": f"saturation_upper_limit_{side}", "log": f"logscale_{side}",
+             "clip": f"saturation_clip_{side}"}
+    typed = frozenset(key for key, name in names.items() if name in opt.given)
+    return {"side": side, "typed": typed} | {key: getattr(opt, name) for key, name in names.items()}
 
 
 _NOT_GIVEN = object()

@@ -2,23 +2,65 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pix2pixcc.images.cubes import Channel
-from pix2pixcc.images.files import list_images, read_image
+from pix2pixcc.images.files import Image, list_images, read_image
 from pix2pixcc.images.pairs import pair_files
 from pix2pixcc.pipeline import Scaling, resolve_scaling
 from pix2pixcc.utils import UserError, stem_of, time_in_name
+
+Pairs = list[tuple[Path, Path]]
+
+
+@dataclass(frozen=True)
+class ScalingFlags:
+    """What the flags say about the scaling of one side.
+
+    Attributes
+    ----------
+    side : str
+        'input' or 'target'.
+    lower, upper : list of float, optional
+        Limits in data units, one value or one per channel.
+    log : list of bool, optional
+        Whether the logarithm is taken, one value or one per channel.
+    clip : bool
+        Whether values beyond the limits are set to them.
+    typed : frozenset of str
+        Which of these the user typed; the others are the model's defaults.
+    """
+
+    side: str
+    lower: list[float] | None
+    upper: list[float] | None
+    log: list[bool] | None
+    clip: bool
+    typed: frozenset[str]
+
+    def scaling_of(self, image: Image) -> Scaling:
+        """Return the scaling of a data set, of which `image` is one; over images with cards only typed limits count."""
+        limits = {name: getattr(self, name) if image.channels is None or name in self.typed else None for name in ("lower", "upper", "log")}
+        return resolve_scaling(image, side=self.side, clip=self.clip, **limits)
+
+    def refuse_other(self, scaling: Scaling) -> None:
+        """Raise a `UserError` if a typed flag says something else than `scaling`, with which a model was trained."""
+        flags = {"lower": "saturation_lower_limit", "upper": "saturation_upper_limit", "log": "logscale", "clip": "saturation_clip"}
+        for name, flag in flags.items():
+            given, built = (value if isinstance(value, list | tuple) else [value] for value in (getattr(self, name), getattr(scaling, name)))
+            if name in self.typed and [*given] * (len(built) // len(given) or 1) != [*built]:
+                raise UserError(f"--{flag}_{self.side} {' '.join(map(str, given))} (trained with {' '.join(map(str, built))}): "
+                                "this model was trained otherwise; leave the flag out")
 
 
 @dataclass(frozen=True)
 class TrainingData:
     """The pairs of a run and what all of them have in common."""
 
-    pairs: list[tuple[Path, Path]]
-    validation: list[tuple[Path, Path]]
+    pairs: Pairs
+    validation: Pairs
     size: int
     input_scaling: Scaling
     target_scaling: Scaling
@@ -27,13 +69,18 @@ class TrainingData:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the names of the training pairs, in order: the same data set has the same one wherever it lies."""
+        """SHA-256 of the names of the training pairs, in order: a data set keeps it wherever it lies."""
         names = "\n".join(f"{stem_of(input)}\t{stem_of(target)}" for input, target in self.pairs)
         return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
 
+    def last_iteration(self, n_epochs: int, n_iterations: int | None) -> int:
+        """Return how many images a run sees: those of `n_epochs`, or `n_iterations` if that is fewer."""
+        images = n_epochs * len(self.pairs)
+        return min(images, n_iterations or images)
+
 
 def find_training_data(input_dir: str, target_dir: str, *, input_format: str, target_format: str, input_ch: int, target_ch: int,
-                       n_downsample: int, n_D: int, data_size: int | None, flags: Callable[[str, bool], dict],
+                       n_downsample: int, n_D: int, data_size: int | None, input_flags: ScalingFlags, target_flags: ScalingFlags,
                        validation_dirs: tuple[str, str] | None = None, val_fraction: float | None = None) -> TrainingData:
     """List, pair and describe the images of a training run.
 
@@ -41,14 +88,18 @@ def find_training_data(input_dir: str, target_dir: str, *, input_format: str, ta
     ----------
     n_downsample, n_D : int
         Depth of the generator and scales of the discriminator: the side must be divisible and large enough for them.
-    flags : callable
-        `flags(side, described)` gives the keyword arguments for `scaling.resolve_scaling`; described: the data have cards.
-    validation_dirs : (inputs, targets), optional
+    validation_dirs : tuple of str, optional
+        Folders of validation inputs and targets.
     val_fraction : float, optional
         Hold out this share of the training pairs instead, the latest in time.
+
+    Raises
+    ------
+    UserError
+        A folder is empty, files have no partner, or the images fit neither each other nor the networks nor `data_size`.
     """
     pairs = pair_files(list_images(input_dir, input_format), list_images(target_dir, target_format, side="target"))
-    validation: list[tuple[Path, Path]] = []
+    validation: Pairs = []
     if validation_dirs:
         validation = pair_files(list_images(validation_dirs[0], input_format),
                                 list_images(validation_dirs[1], target_format, side="target"))
@@ -61,12 +112,11 @@ def find_training_data(input_dir: str, target_dir: str, *, input_format: str, ta
     if data_size is not None and data_size != size:
         raise UserError(f"{pairs[0][0]} is {size} pixels wide, --data_size says {data_size}; leave --data_size out to take the images' own")
     _refuse_unfit(size, n_downsample, n_D)
-    input_scaling, target_scaling = (resolve_scaling(image, side=side, **flags(side, image.channels is not None))
-                                     for side, image in (("input", input), ("target", target)))
-    return TrainingData(pairs, validation, size, input_scaling, target_scaling, input.channels, target.channels)
+    return TrainingData(pairs, validation, size, input_flags.scaling_of(input), target_flags.scaling_of(target),
+                        input.channels, target.channels)
 
 
-def hold_out(pairs: Sequence[tuple[Path, Path]], fraction: float) -> tuple[list, list]:
+def hold_out(pairs: Sequence[tuple[Path, Path]], fraction: float) -> tuple[Pairs, Pairs]:
     """Split pairs into training and validation: the latest share by the time in the name, else the last by name."""
     ordered = sorted(pairs, key=lambda pair: (str(time_in_name(stem_of(pair[0])) or ""), str(pair[0])))
     count = max(1, round(fraction * len(ordered)))
@@ -77,7 +127,8 @@ def hold_out(pairs: Sequence[tuple[Path, Path]], fraction: float) -> tuple[list,
 
 
 def _refuse_unfit(size: int, n_downsample: int, n_D: int) -> None:
-    """The generator halves the side `n_downsample` times, down to 2 pixels at least; a discriminator needs 24 at its last scale."""
+    """Raise a `UserError` unless the side can be halved `n_downsample` times, to 2 pixels at least, and leaves the last scale of the
+    discriminator the 24 pixels that its convolutions need."""
     multiple, least = 2 ** n_downsample, 24 * 2 ** (n_D - 1)
     if size % multiple:
         raise UserError(f"images of {size} pixels cannot be halved that often: --n_downsample must be at most "

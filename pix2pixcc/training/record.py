@@ -1,21 +1,25 @@
-"""What a run is: the data it found, the options it was made with, and the table of its losses.
-
-Files of the run's folder are in `checkpoints.py`; the flags in `options.py`; the loop in `pix2pixCC_Train.py`.
-"""
+"""The record of a run, `options.json`: written, compared with an older one, and read again to build the model it describes."""
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from pix2pixcc.images.cubes import Channel
-from pix2pixcc.options import checked, test_parser
+from pix2pixcc.networks import NORMS, PADDINGS
 from pix2pixcc.pipeline import Scaling
 from pix2pixcc.training.data import TrainingData
-from pix2pixcc.training.folder import RunFolder
-from pix2pixcc.utils import VERSION, UserError, read_json
+from pix2pixcc.utils import FORMATS, VERSION, UserError, read_json
+
+# What a generator is built from and what it is fed with, and the values that a record may give each of them.
+SETTINGS: dict[str, tuple | range] = {
+    "model": ("pix2pixCC", "pix2pixHD"), "input_ch": range(1, 4097), "target_ch": range(1, 4097), "n_gf": range(1, 4097),
+    "n_downsample": range(17), "n_residual": range(1001), "trans_conv": (False, True), "norm_type": tuple(NORMS),
+    "padding_type": tuple(PADDINGS), "data_format_input": FORMATS, "data_format_target": FORMATS}
 
 # Options that do not change the mathematics of the run; everything else must stay as it was for a resume.
 _FREE = {"gpu_ids", "n_workers", "batch_size", "dataset_name", "input_dir_train", "target_dir_train", "report_freq", "save_freq",
@@ -24,114 +28,129 @@ _FREE = {"gpu_ids", "n_workers", "batch_size", "dataset_name", "input_dir_train"
          "val_during_train", "input_dir_val", "target_dir_val", "data_size"}
 
 
-def scaling_flags(opt, side: str, described: bool) -> dict:
-    """The scaling flags of one side, for `resolve_scaling`; over data with cards only typed ones count, not the model's defaults."""
-    names = {"lower": f"saturation_lower_limit_{side}", "upper": f"saturation_upper_limit_{side}", "log": f"logscale_{side}"}
-    flags = {key: getattr(opt, name) if name in opt.given or not described else None for key, name in names.items()}
-    return flags | {"clip": getattr(opt, f"saturation_clip_{side}")}
+@dataclass(frozen=True)
+class RunRecord:
+    """Everything a run was made with: every option, versions, the data, its scaling and its channels.
 
+    Parameters
+    ----------
+    content : dict
+        As it stands in `options.json` and in training states.
+    path : path, optional
+        Where it was read, to name it in messages.
+    """
 
-def options_record(opt, data: TrainingData, ranks: int, repeats: tuple[int, int]) -> dict:
-    """Everything that `options.json` holds: every option, versions, channel cards, scaling."""
-    options = {name: value for name, value in vars(opt).items() if name != "given"}
-    return {
-        "software": "pix2pixCC", "version": VERSION, "torch": str(torch.__version__), "python": platform.python_version(),
-        "options": options, "global_batch": opt.batch_size * ranks, "size": data.size, "pairs": len(data.pairs), "data": data.digest,
-        "repeats": list(repeats),
-        "scaling": {"input": data.input_scaling.to_dict(), "target": data.target_scaling.to_dict()},
-        "channels": {side: [channel.to_dict() for channel in channels] if channels else None
-                     for side, channels in (("input", data.input_channels), ("target", data.target_channels))},
-    }
+    content: dict[str, Any]
+    path: Path | None = None
 
+    @classmethod
+    def from_run(cls, options: Mapping[str, Any], data: TrainingData, *, ranks: int, repeats: tuple[int, int]) -> RunRecord:
+        """Make the record of a run about to start; `options` are all flags by name, `repeats` those of `channel_repeats`."""
+        described = {"input": data.input_channels, "target": data.target_channels}
+        return cls({
+            "software": "pix2pixCC", "version": VERSION, "torch": str(torch.__version__), "python": platform.python_version(),
+            "options": dict(options), "global_batch": options["batch_size"] * ranks, "size": data.size, "pairs": len(data.pairs),
+            "data": data.digest, "repeats": list(repeats),
+            "scaling": {"input": data.input_scaling.to_dict(), "target": data.target_scaling.to_dict()},
+            "channels": {side: [channel.to_dict() for channel in channels] if channels else None for side, channels in described.items()}})
 
-def changed_options(old: dict, new: dict) -> list[str]:
-    """What differs between two option records and would change the mathematics, each as `--flag: was -> is`."""
-    before, now = old.get("options", {}), new["options"]
-    changes = [f"--{name}: {before[name]} -> {now[name]}" for name in now
-               if name not in _FREE and not name.startswith(("saturation_", "logscale_")) and name in before and before[name] != now[name]]
-    if now["epoch_decay"] is not None and before.get("n_epochs", 0) > now["n_epochs"]:
-        changes.append(f"--n_epochs: {before['n_epochs']} -> {now['n_epochs']} (it may only grow)")
-    for name, flag in (("global_batch", "--batch_size times the number of GPUs"), ("scaling", "the scaling (--saturation_*, --logscale_*)"),
-                       ("data", "the training pairs"), ("size", "the images' side")):
-        if name in old and old[name] != new[name]:
-            changes.append(f"{flag}: {_short(old[name])} -> {_short(new[name])}")
-    return changes
+    @classmethod
+    def read(cls, path: Path) -> RunRecord:
+        """Read an options file.
+
+        Raises
+        ------
+        UserError
+            It is missing or damaged, or does not say what a generator is built from and fed with.
+        """
+        record = cls(read_json(path), path)
+        try:
+            if not isinstance(record.options, dict) or not (record.size is None or (type(record.size) is int and record.size > 0)):
+                raise ValueError("options, size")
+            for side in ("input", "target"):
+                scaling, channels = record.scaling(side), record.channels(side) or []
+                count = record.options.get(f"{side}_ch", len(scaling.lower))
+                if {len(scaling.lower), len(scaling.upper), len(scaling.log)} != {count} or len(channels) not in (0, count):
+                    raise ValueError(f"{side} channels")
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise UserError(f"{path} is damaged, or not an options file of this program ({type(error).__name__}: {error}); "
+                            "move it away to give every flag yourself") from error
+        for name, allowed in SETTINGS.items():
+            value = record.options.get(name, allowed[0])
+            if type(value) is not type(allowed[0]) or value not in allowed:
+                raise UserError(f"{path} is damaged: --{name} cannot be {value!r}; put it right, or move it away to give every flag yourself")
+        return record
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Every flag of the training, by name."""
+        return self.content["options"]
+
+    @property
+    def size(self) -> int | None:
+        """Pixels on a side of the training images; None in records that do not say."""
+        return self.content.get("size")
+
+    def scaling(self, side: str) -> Scaling:
+        """Return the scaling of `side`, 'input' or 'target'."""
+        return Scaling.from_dict(self.content["scaling"][side])
+
+    def channels(self, side: str) -> list[Channel] | None:
+        """Return what each channel of `side` was; None for data without cards."""
+        described = (self.content.get("channels") or {}).get(side)
+        return [Channel.from_dict(channel) for channel in described] if described else None
+
+    def settings(self, typed: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of `SETTINGS` that the model was trained with, for those who build it again.
+
+        Parameters
+        ----------
+        typed : mapping
+            The flags that the user typed, by name.
+
+        Raises
+        ------
+        UserError
+            One of them contradicts the record.
+        """
+        settings = {name: self.options[name] for name in SETTINGS if name in self.options}
+        for name, value in settings.items():
+            if typed.get(name, value) != value:
+                raise UserError(f"--{name} {typed[name]} contradicts {self.path}: this model was trained with {value}; leave the flag out")
+        return settings
+
+    def differences(self, older: RunRecord) -> list[str]:
+        """Return what differs from an `older` record and changes the mathematics, each as `--flag: was -> is`."""
+        before, now = older.content.get("options", {}), self.options
+        changes = [f"--{name}: {before[name]} -> {now[name]}" for name in now
+                   if name not in _FREE and not name.startswith(("saturation_", "logscale_")) and name in before and before[name] != now[name]]
+        if now["epoch_decay"] is not None and before.get("n_epochs", 0) > now["n_epochs"]:
+            changes.append(f"--n_epochs: {before['n_epochs']} -> {now['n_epochs']} (it may only grow)")
+        for name, flag in (("global_batch", "--batch_size times the number of GPUs"), ("scaling", "the scaling (--saturation_*, --logscale_*)"),
+                           ("data", "the training pairs"), ("size", "the images' side")):
+            if name in older.content and older.content[name] != self.content[name]:
+                changes.append(f"{flag}: {_short(older.content[name])} -> {_short(self.content[name])}")
+        return changes
+
+    def describe(self, data: TrainingData, *, device: str, parameters: tuple[int, int]) -> str:
+        """Return the summary of a run that is printed before it starts; `parameters` of the generator and of the discriminator."""
+        made, repeats, batch = self.options, self.content["repeats"], self.content["global_batch"]
+        steps = -(-data.last_iteration(made["n_epochs"], made["n_iterations"]) // batch)
+        lines = [("model", f"{made['model']}, {made['norm_type']}, {made['padding_type']} padding; pair of {made['input_ch'] * repeats[0]} + "
+                           f"{made['target_ch'] * repeats[1]} channels over {made['n_D']} scales"),
+                 ("weights", f"{parameters[0] / 1e6:.2f} M generator, {parameters[1] / 1e6:.2f} M discriminator"),
+                 ("pairs", f"{len(data.pairs)} to train on, {len(data.validation)} to validate, {data.size} x {data.size} pixels"),
+                 *_side_lines("input", data.input_channels, data.input_scaling),
+                 *_side_lines("target", data.target_channels, data.target_scaling),
+                 ("work", f"{made['n_epochs']} epochs, {steps} steps of {batch}, {made['data_type']} bit, "
+                          f"on {batch // made['batch_size']} x {device}"),
+                 ("folder", f"checkpoints/{made['dataset_name']}/")]
+        return "\n".join(f"{name:8}{text}" for name, text in lines)
 
 
 def _short(value: object) -> str:
     text = str(value)
     return text if len(text) <= 200 else text[:200] + "..."
-
-
-def as_built(folder: RunFolder, opt, names: Sequence[str]) -> dict | None:
-    """Take the options `names` from the run's options.json into `opt`, and return its record; None if there is none.
-
-    Raises
-    ------
-    UserError
-        A flag that the user typed contradicts the checkpoint.
-    """
-    if not folder.options.is_file():
-        return None
-    record = read_json(folder.options)
-    _check_record(record, folder.options)
-    made_with = record["options"]
-    for name in names:
-        if name not in made_with:
-            continue
-        if problem := checked(test_parser(), name, made_with[name]):
-            raise UserError(f"{folder.options} is damaged: {problem}; put it right, or move it away to give every flag yourself")
-        if name in opt.given and getattr(opt, name) != made_with[name]:
-            raise UserError(f"--{name} {getattr(opt, name)} contradicts {folder.options}: this model was trained with {made_with[name]}; "
-                            "leave the flag out")
-        setattr(opt, name, made_with[name])
-    return record
-
-
-def _check_record(record: dict, path: Path) -> None:
-    """Raise a `UserError` unless an options file says what a generator is made and used by."""
-    try:
-        options, scaling, size = record["options"], record["scaling"], record.get("size")
-        described = record.get("channels") or {}
-        if not isinstance(options, dict) or not (size is None or (type(size) is int and size > 0)):
-            raise ValueError("options, size")
-        for side in ("input", "target"):
-            limits = Scaling.from_dict(scaling[side])
-            count = options.get(f"{side}_ch", len(limits.lower))
-            channels = [Channel.from_dict(channel) for channel in described.get(side) or []]
-            if {len(limits.lower), len(limits.upper), len(limits.log)} != {count} or len(channels) not in (0, count):
-                raise ValueError(f"{side} channels")
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged, or not an options file of this program ({type(error).__name__}: {error}); "
-                        "move it away to give every flag yourself") from error
-
-
-def contradicted_scaling(opt, scaling: dict) -> str:
-    """The first typed scaling flag that says something else than `scaling` (of options.json); empty if none does."""
-    for side in ("input", "target"):
-        flags = scaling_flags(opt, side, described=True)
-        names = {"lower": f"saturation_lower_limit_{side}", "upper": f"saturation_upper_limit_{side}", "log": f"logscale_{side}"}
-        for key, name in names.items():
-            built = scaling[side][key]
-            if name in opt.given and list(flags[key]) * (len(built) // len(flags[key]) or 1) != built:
-                return f"--{name} {' '.join(map(str, flags[key]))} (trained with {' '.join(map(str, built))})"
-        if f"saturation_clip_{side}" in opt.given and flags["clip"] != scaling[side]["clip"]:
-            return f"--saturation_clip_{side} {flags['clip']} (trained with {scaling[side]['clip']})"
-    return ""
-
-
-def describe(opt, data: TrainingData, ranks: int, device: str, repeats: tuple[int, int], parameters: tuple[int, int]) -> str:
-    """The summary of a run that is printed before it starts."""
-    steps = -(-min(opt.n_epochs * len(data.pairs), opt.n_iterations or opt.n_epochs * len(data.pairs)) // (opt.batch_size * ranks))
-    lines = [("model", f"{opt.model}, {opt.norm_type}, {opt.padding_type} padding; pair of {opt.input_ch * repeats[0]} + "
-                       f"{opt.target_ch * repeats[1]} channels over {opt.n_D} scales"),
-             ("weights", f"{parameters[0] / 1e6:.2f} M generator, {parameters[1] / 1e6:.2f} M discriminator"),
-             ("pairs", f"{len(data.pairs)} to train on, {len(data.validation)} to validate, {data.size} x {data.size} pixels"),
-             *_side_lines("input", data.input_channels, data.input_scaling),
-             *_side_lines("target", data.target_channels, data.target_scaling),
-             ("work", f"{opt.n_epochs} epochs, {steps} steps of {opt.batch_size * ranks}, {opt.data_type} bit, on {ranks} x {device}"),
-             ("folder", f"checkpoints/{opt.dataset_name}/")]
-    return "\n".join(f"{name:8}{text}" for name, text in lines)
 
 
 def _side_lines(side: str, channels: list[Channel] | None, scaling: Scaling) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from pix2pixcc.parallel.background import BackgroundWriter
 from pix2pixcc.training.checkpoints import save_tensors, snapshot
 from pix2pixcc.training.folder import Best, RunFolder
 from pix2pixcc.training.loss_table import LossTable
+from pix2pixcc.training.record import RunRecord
 from pix2pixcc.training.validation import Sample
 from pix2pixcc.utils import UserError, write_json
 from pix2pixcc.visuals.curves import loss_curves
@@ -33,8 +34,8 @@ class Recorder:
     ----------
     folder : RunFolder
         Locked by this process.
-    record : dict
-        Of `runs.options_record`.
+    record : RunRecord
+        Written to `options.json` and into every training state.
     columns : sequence of str
         Of `losses.csv`.
     sample : Sample
@@ -45,13 +46,13 @@ class Recorder:
         How many training states to keep.
     """
 
-    def __init__(self, folder: RunFolder, record: dict, columns: list[str], sample: Sample, *, start: int, keep_last: int):
+    def __init__(self, folder: RunFolder, record: RunRecord, columns: list[str], sample: Sample, *, start: int, keep_last: int):
         self._folder, self._record, self.sample, self._keep_last = folder, record, sample, keep_last
         self._columns = columns
         self._drawn = time.monotonic()
         folder.remove_leftovers()
         self._begin(start)
-        write_json(folder.options, record)
+        write_json(folder.options, record.content)
         self._writer = BackgroundWriter()
 
     def __enter__(self) -> Recorder:
@@ -134,7 +135,7 @@ class Recorder:
         self._submit(self._write_state, iteration, snapshot(state))
 
     def _write_state(self, iteration: int, state: dict) -> None:
-        save_tensors(self._folder.state(iteration), state | {"record": self._record, "iteration": iteration})
+        save_tensors(self._folder.state(iteration), state | {"record": self._record.content, "iteration": iteration})
 
     def complete(self, iteration: int, training: dict) -> None:
         """Write the weights of the state at `iteration` that a killed run did not come to write."""

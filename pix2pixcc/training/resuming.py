@@ -7,7 +7,7 @@ from pix2pixcc.networks import Discriminator, Generator
 from pix2pixcc.parallel.ranks import Ranks
 from pix2pixcc.training.checkpoints import load_weights
 from pix2pixcc.training.folder import RunFolder
-from pix2pixcc.training.record import changed_options
+from pix2pixcc.training.record import RunRecord
 from pix2pixcc.training.step import AdversarialTraining
 from pix2pixcc.utils import UserError
 
@@ -16,7 +16,7 @@ class Diverged(Exception):
     """A loss is no number; the argument is the iteration where it began."""
 
 
-def starting_point(folder: RunFolder, record: dict, ranks: Ranks, *, resume: bool, latest_iter: int,
+def starting_point(folder: RunFolder, record: RunRecord, ranks: Ranks, *, resume: bool, latest_iter: int,
                    allow_changed_options: bool) -> tuple[int, dict | None]:
     """The iteration to go on from, and its training state; None for weights alone, and for 0.
 
@@ -37,7 +37,7 @@ def starting_point(folder: RunFolder, record: dict, ranks: Ranks, *, resume: boo
     def find() -> tuple[int, bool]:
         iteration, here["state"] = _find(folder, resume=resume, latest_iter=latest_iter)
         if here["state"] is not None and not allow_changed_options:
-            changes = changed_options(here["state"]["record"], record)
+            changes = record.differences(RunRecord(here["state"]["record"]))
             if changes:
                 raise UserError("this run was made with other options: " + "; ".join(changes)
                                 + ". Go on with the old ones, or set --allow_changed_options")

@@ -8,6 +8,7 @@ import torch
 
 from pix2pixcc.training import recorder as module
 from pix2pixcc.training.folder import RunFolder
+from pix2pixcc.training.record import RunRecord
 from pix2pixcc.training.recorder import Recorder
 from pix2pixcc.utils import UserError
 
@@ -32,7 +33,7 @@ def folder(tmp_path):
 
 
 def record(folder, start=0, keep_last=2, sample=None):
-    return Recorder(folder, {"options": {"n_gf": 4}}, COLUMNS, sample or Sample(), start=start, keep_last=keep_last)
+    return Recorder(folder, RunRecord({"options": {"n_gf": 4}}), COLUMNS, sample or Sample(), start=start, keep_last=keep_last)
 
 
 def state(value, average=None):
