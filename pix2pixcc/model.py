@@ -56,8 +56,10 @@ class ModelDescription:
     @classmethod
     def of_record(cls, record: RunRecord) -> ModelDescription:
         """Return what options.json says of a model."""
-        network = {name: record.options[name] for name in NETWORK if name in record.options}
-        return cls(network, record.scaling("input"), record.scaling("target"), record.channels("input"), record.size)
+        input, target = record.scaling("input"), record.scaling("target")
+        network = {"model": "pix2pixCC", "input_ch": len(input.lower), "target_ch": len(target.lower)}
+        network |= {name: record.options[name] for name in NETWORK if name in record.options}
+        return cls(network, input, target, record.channels("input"), record.size)
 
     @classmethod
     def of_flags(cls, settings: Mapping[str, Any], input: ScalingFlags, target: ScalingFlags, *, is_8bit: bool) -> ModelDescription:
