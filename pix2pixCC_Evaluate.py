@@ -60,10 +60,10 @@ from astropy.io.fits import VerifyError
 from tqdm import tqdm
 
 from pix2pixcc.evaluation.figures import evaluation_page
-from pix2pixcc.evaluation.scores import Evaluation, Pool, evaluate_image, pool, summary_of
+from pix2pixcc.evaluation.scores import ASSUMED, Evaluation, Pool, common_disk, evaluate_image, pool, summary_of
 from pix2pixcc.images.files import Image, list_images, read_image
 from pix2pixcc.images.pairs import pair_files
-from pix2pixcc.solar.geometry import Disk, disk_of_header, is_helioprojective
+from pix2pixcc.solar.geometry import Disk
 from pix2pixcc.utils import (
     FITS_FORMATS,
     VERSION,
@@ -77,7 +77,6 @@ from pix2pixcc.utils import (
 )
 
 PAPER = "AISFM v3 on real data (Jeong et al. 2022), CC of 8 x 8 bins: 0.88 full disk, 0.91 active, 0.70 quiet"
-ASSUMED = "assumed registered"
 
 
 def _images(folder: str, data_format: str | None, flag: str) -> list[Path]:
@@ -127,26 +126,10 @@ def _gauss(image: Image, limits: Sequence[float] | None) -> np.ndarray:
     return limits[0] + (field - lowest) / (highest - lowest) * (limits[1] - limits[0])
 
 
-def _common_disk(generated: Image, real: Image) -> tuple[Disk, str]:
-    """The disk of a pair from either header, and which; the headers of both must agree to a pixel."""
-    shape = real.data.shape[-2:]
-    placed = {name: disk_of_header(image.header, shape) for name, image in (("real", real), ("generated", generated))
-              if is_helioprojective(image.header)}
-    if len(placed) == 2:
-        first, second = placed["real"], placed["generated"]
-        off = max(math.dist(first.centre, second.centre), abs(first.radius - second.radius))
-        if not off <= 1:
-            raise UserError(f"by their headers the two disks differ by {off:.1f} pixels: register both the same way (pix2pixCC_Prepare.py)")
-    return (next(iter(placed.values())), f"{next(iter(placed))} header") if placed else (disk_of_header(None, shape), ASSUMED)
-
-
 def _read_pair(generated: Path, real: Path, limits: Sequence[float] | None) -> tuple[np.ndarray, np.ndarray, Disk, str]:
     """Both magnetograms in gauss, their disk, and where its geometry comes from."""
     images = read_image(generated, 1, side="target"), read_image(real, 1, side="target")
-    shapes = [image.data.shape[-2:] for image in images]
-    if shapes[0] != shapes[1]:
-        raise UserError("unequal sizes: generated {} x {}, true {} x {}".format(*shapes[0], *shapes[1]))
-    disk, source = _common_disk(*images)
+    disk, source = common_disk(*images)
     return _gauss(images[0], limits), _gauss(images[1], limits), disk, source
 
 

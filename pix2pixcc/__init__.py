@@ -99,7 +99,7 @@ def prepare(images: Any, size: int) -> Image | list[Image]:
     return [prepared(one, size) for one in images] if isinstance(images, list) else prepared(images, size)
 
 
-def evaluate(generated: Any, real: Any, **settings: Any) -> dict[str, float] | list[dict[str, float]]:
+def evaluate(generated: Any, real: Any, *, disk_radius: float = 0.98, **settings: Any) -> dict[str, float] | list[dict[str, float]]:
     """Score a generated magnetogram against the true one, as pix2pixCC_Evaluate.py does.
 
     Parameters
@@ -107,9 +107,11 @@ def evaluate(generated: Any, real: Any, **settings: Any) -> dict[str, float] | l
     generated, real
         Line-of-sight magnetograms in gauss of the same size and geometry: a `sunpy.map.GenericMap`, a path, an array with its header
         `(data, header)`, or a cube of `prepare`. Two lists of the same length are compared in pairs.
+    disk_radius : float
+        Pixels count up to this many solar radii from the disk's centre.
     **settings
-        What counts, by the names of the command's flags: `disk_radius` (0.98 solar radii), `binning` (8 pixels), `active_threshold`
-        (50 G), `active_smoothing` (8 pixels), `polarity_threshold` (30 G), `ssim_range` (3000 G), `foreshortening` (False).
+        What else counts, by the names of the command's flags: `binning` (8 pixels), `active_threshold` (50 G), `active_smoothing`
+        (8 pixels), `polarity_threshold` (30 G), `ssim_range` (3000 G), `foreshortening` (False).
 
     Returns
     -------
@@ -130,9 +132,11 @@ def evaluate(generated: Any, real: Any, **settings: Any) -> dict[str, float] | l
     >>> scores = pix2pixcc.evaluate(farside, truth)
     >>> scores["full_cc_binned"]
     """
-    from pix2pixcc.evaluation.scores import evaluate_images
+    if isinstance(generated, list) and isinstance(real, list):
+        return [evaluate(*pair, disk_radius=disk_radius, **settings) for pair in zip(generated, real, strict=True)]
+    from pix2pixcc.evaluation.scores import common_disk, evaluate_image
     from pix2pixcc.generation.inputs import cube
 
-    if isinstance(generated, list) and isinstance(real, list):
-        return [evaluate_images(cube(one, 1), cube(other, 1), **settings).scores for one, other in zip(generated, real, strict=True)]
-    return evaluate_images(cube(generated, 1), cube(real, 1), **settings).scores
+    images = cube(generated, 1), cube(real, 1)
+    disk, _ = common_disk(*images)
+    return evaluate_image(*(image.data[0] for image in images), disk, disk_radius=disk_radius, **settings).scores

@@ -128,7 +128,8 @@ class FarsideModel:
         path = Path(folder).resolve()
         run = RunFolder(path.name, path.parent)
         if not run.options.is_file():
-            raise UserError(f"{folder} holds no options.json, so it is not the folder of a run; it should be checkpoints/<dataset_name>")
+            raise UserError(f"{folder} holds no options.json: it should be the folder of a run, checkpoints/<dataset_name>. "
+                            "Bare weights are used by pix2pixCC_Test.py, with the flags they were trained with")
         network, chosen = checkpoints_of(run, str(iteration), average=average)
         if len(chosen) != 1:
             raise UserError(f"iteration {iteration} means every checkpoint; name one of {', '.join(map(str, chosen))}")

@@ -9,11 +9,14 @@ import numpy as np
 
 from pix2pixcc.evaluation import metrics
 from pix2pixcc.evaluation.metrics import FREQUENCY_EDGES, Moments
-from pix2pixcc.solar.geometry import Disk
+from pix2pixcc.images.files import Image
+from pix2pixcc.solar.geometry import Disk, disk_of_header, is_helioprojective
+from pix2pixcc.utils import UserError
 
 # Bins of field strength that are 4 G wide at zero and widen beyond 30 G, so that quiet Sun and sunspots share one histogram.
 FIELD_EDGES = 30 * np.sinh(np.linspace(-np.arcsinh(100), np.arcsinh(100), 81))
 DISTANCE_EDGES = np.linspace(0, 1, 26)        # solar radii
+ASSUMED = "assumed registered"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,31 @@ class Evaluation:
     profile: np.ndarray
     spectra: np.ndarray
     pixel_size: float
+
+
+def common_disk(generated: Image, real: Image) -> tuple[Disk, str]:
+    """Return the disk of a pair, and which header places it; without any header that does, the registered disk, and `ASSUMED`.
+
+    Raises
+    ------
+    UserError
+        The images differ in size, or by their headers the disks do by more than a pixel.
+    """
+    shape, other = real.data.shape[-2:], generated.data.shape[-2:]
+    if shape != other:
+        raise UserError("unequal sizes: generated {} x {}, true {} x {}".format(*other, *shape))
+    placed = {name: disk_of_header(image.header, shape) for name, image in (("real", real), ("generated", generated))
+              if is_helioprojective(image.header)}
+    if len(placed) == 2:
+        first, second = placed["real"], placed["generated"]
+        off = max(math.dist(first.centre, second.centre), abs(first.radius - second.radius))
+        if not off <= 1:
+            raise UserError(f"by their headers the two disks differ by {off:.1f} pixels: register both the same way "
+                            "(pix2pixCC_Prepare.py)")
+    if not placed:
+        return disk_of_header(None, shape), ASSUMED
+    name, disk = next(iter(placed.items()))
+    return disk, f"{name} header"
 
 
 def _histogram(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
@@ -79,13 +107,13 @@ def evaluate_image(generated: np.ndarray, real: np.ndarray, disk: Disk, *, disk_
 
     Raises
     ------
-    ValueError
+    UserError
         No pixel on the disk is finite in both images.
     """
     mask = disk.mask(disk_radius)
     valid = mask & np.isfinite(generated) & np.isfinite(real)
     if not valid.any():
-        raise ValueError(f"no pixel within {disk_radius:g} solar radii has a value in both images")
+        raise UserError(f"no pixel within {disk_radius:g} solar radii has a value in both images")
     generated, real = generated.astype(np.float64), real.astype(np.float64)
     active = metrics.active_region(real, valid, threshold=active_threshold, smoothing=active_smoothing)
     regional, moments = metrics.regional_scores(generated, real, valid, active, binning=binning)

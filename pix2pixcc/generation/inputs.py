@@ -1,9 +1,10 @@
 """What a caller holds of the Sun (Maps, paths, arrays with headers) as an image that a model takes."""
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,10 @@ def prepared(given: Any, size: int) -> Image:
 
 def _parts(given: Any) -> tuple:
     """Return the images that make up one input; an array with its header is one image."""
-    return given if isinstance(given, tuple) and not _is_array_with_header(given) else (given,)
+    parts = given if isinstance(given, tuple) and not _is_array_with_header(given) else (given,)
+    if not parts:
+        raise TypeError("no image was given")
+    return parts
 
 
 def _is_array_with_header(given: tuple) -> bool:
@@ -106,9 +110,19 @@ def _pixels(given: Any) -> tuple[np.ndarray, fits.Header]:
             header = given.fits_header
         return given.data if given.mask is None else np.where(given.mask, np.nan, given.data), header
     if isinstance(given, tuple) and _is_array_with_header(given):
-        return given[0], given[1] if isinstance(given[1], fits.Header) else fits.Header(dict(given[1]))
+        return given[0], given[1] if isinstance(given[1], fits.Header) else _header_of(given[1])
     raise TypeError(f"{type(given).__name__} {str(given)[:80]!r} is neither a Map, nor a path, nor an array with its header in a tuple, "
                     "nor a cube of pix2pixcc.prepare")
+
+
+def _header_of(meta: Mapping[str, Any]) -> fits.Header:
+    """Return the cards of metadata; what no card can hold, such as SunPy's comments of several lines, is left out."""
+    header = fits.Header()
+    for keyword, value in meta.items():
+        with contextlib.suppress(ValueError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            header[keyword] = value
+    return header
 
 
 def _where(given: Any) -> str:
@@ -130,6 +144,8 @@ def _is_cube(given: Any, *, described: bool) -> bool:
     if not isinstance(given, str | os.PathLike):
         data, header = _pixels(given)
         shape = data.shape
+    elif os.path.isdir(given):
+        raise UserError(f"{given} is a folder: give its files, or let pix2pixCC_Test.py take it")
     elif format_of(given) not in FITS_FORMATS:
         return True
     else:
@@ -147,10 +163,10 @@ def _observations(parts: Sequence[Any]) -> dict[str, Observation]:
         where = _where(part)
         if where in observations:
             where = f"{where} (image {k})"
+        if _is_cube(part, described=True):
+            raise UserError(f"{where} is a prepared cube, or no FITS file; only raw images can be prepared and put together")
         if isinstance(part, str | os.PathLike):
             observations[where] = read_observation(part)
-        elif isinstance(part, Image):
-            raise UserError(f"{where} is a prepared cube, not a raw image")
         else:
             data, header = _pixels(part)
             observations[where] = observation_of(np.asarray(data, dtype=np.float32), header, Path(where))
@@ -171,8 +187,9 @@ def _raw_input(parts: Sequence[Any], channels: Sequence[Channel], size: int, tol
     observations = _observations(parts)
     given = ", ".join(f"{observation.name} {observation.time:%Y-%m-%dT%H:%M:%S}" for observation in observations.values())
     if len(observations) != len(channels):
-        raise UserError(f"{given}: this model takes {len(channels)} images, one per channel, not {len(observations)}; it was trained on "
-                        f"{', '.join(channel.name for channel in channels)}. The images of one input go in a tuple")
+        raise UserError(f"{given}: this model needs one image of each of its {len(channels)} channels, "
+                        f"{', '.join(channel.name for channel in channels)}; {len(observations)} were given. "
+                        "The images of one input go in a tuple, a list is of several inputs")
     sources, _ = raw_sources(_records(observations), channels, size=size, tolerance=tolerance, where=given, read=observations.__getitem__)
     return sources[0].read()
 
@@ -189,5 +206,5 @@ def _refuse_other(image: Image, channels: Sequence[Channel] | None, size: int | 
                         "pix2pixCC_Prepare.py")
     theirs, ours = ([SDO.passband(channel.name.rpartition(" ")[2]) for channel in some] for some in (image.channels, channels))
     if theirs != ours:
-        raise UserError(f"{image.path} holds {', '.join(channel.name for channel in image.channels)}; this model takes, in this order, "
-                        f"{', '.join(channel.name for channel in channels)}")
+        raise UserError(f"{image.path} holds {', '.join(channel.name for channel in image.channels)}; this model takes "
+                        f"{', '.join(channel.name for channel in channels)}, in this order")

@@ -10,23 +10,23 @@ from matplotlib.colors import Normalize
 from sunpy.map import GenericMap
 
 from pix2pixcc.generation.products import CONTENT, title_of
-
-FIELD_RANGE = 1500.0      # gauss, at which `hmimag` has all its colours; also the limits of AISFM v3
+from pix2pixcc.visuals.sheets import MAGNETOGRAM_RANGE
 
 
 class FarsideMagnetogram(GenericMap):
     """A line-of-sight magnetogram that pix2pixCC made from EUV images.
 
-    It is drawn in `hmimag` within +-1500 G, as HMI's magnetograms are, and called 'pix2pixCC farside magnetogram, STEREO-B' and the
-    time. 'farside' stands there where at least a quarter of the disk lies beyond the limb seen from the Earth. `sunpy.map.Map` makes
-    one of every product once pix2pixcc's Python interface has been used.
+    It is drawn in grey within +-100 G, and called 'pix2pixCC farside magnetogram, STEREO-B' and the time; 'farside' stands there
+    where at least a quarter of the disk lies beyond the limb seen from the Earth. `sunpy.map.Map` makes one of every product once
+    pix2pixcc's Python interface has been used.
     """
 
     def __init__(self, data: np.ndarray, header: Any, **kwargs: Any):
         super().__init__(data, header, **kwargs)
         self._nickname = self.meta.get("model", "pix2pixCC")
-        limit = FIELD_RANGE if self.unit == u.G else float(np.nanmax(np.abs(data), initial=0.0)) or 1.0
-        self.plot_settings |= {"cmap": "hmimag", "norm": Normalize(-limit, limit)}
+        in_gauss = self.unit == u.G
+        limit = MAGNETOGRAM_RANGE["gray"] if in_gauss else float(np.nanmax(np.abs(data), initial=0.0)) or 1.0
+        self.plot_settings |= {"cmap": "gray", "norm": Normalize(-limit, limit)}
 
     @property
     def measurement(self) -> str:
