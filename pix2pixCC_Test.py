@@ -49,12 +49,14 @@ def main(argv: list[str] | None = None) -> int:
         seed_everything(opt.seed)
         description = describe(opt, record)
         sources, missing = ranks.on_first(lambda: find_sources(
-            opt.input_dir_test, opt.data_format_input, opt.input_ch, described=description.channels, size=description.size,
-            tolerance=opt.tolerance, n_workers=opt.n_workers))
+            opt.input_dir_test, opt.data_format_input, opt.input_ch, described=description.channels,
+            size=description.size, tolerance=opt.tolerance, n_workers=opt.n_workers))
         for line in missing:
             ranks.say(line)
-        ranks.say(f"{len(sources)} inputs, {len(iterations)} checkpoints of {folder.path}, on {ranks.size} x {ranks.device}")
-        model = FarsideModel(description, device=ranks.device, half=half_precision(ranks.device) if opt.data_type == 16 else None)
+        ranks.say(f"{len(sources)} inputs, {len(iterations)} checkpoints of {folder.path}, "
+                  f"on {ranks.size} x {ranks.device}")
+        half = half_precision(ranks.device) if opt.data_type == 16 else None
+        model = FarsideModel(description, device=ranks.device, half=half)
         if opt.compile:
             model.generator.compile()
         truths = {} if opt.target_dir_test is None else {
@@ -68,11 +70,13 @@ def main(argv: list[str] | None = None) -> int:
                     raise
                 problems[f"iteration {iteration}"] = str(error)
                 continue
-            output = Output(folder.generated / str(iteration), opt.data_format_target, description.target_scaling, opt.save_scale,
-                            None if opt.no_preview else opt.image_mode, model.provenance, opt.story, truths)
+            image_mode = None if opt.no_preview else opt.image_mode
+            output = Output(folder.generated / str(iteration), opt.data_format_target, description.target_scaling,
+                            opt.save_scale, image_mode, model.provenance, opt.story, truths)
             keep = opt.iteration == "-1" and not opt.overwrite
             todo = [source for source in sources[ranks.rank::ranks.size] if not (keep and output.is_finished(source))]
-            problems |= generate(model, todo, output, ranks, batch_size=opt.batch_size, n_workers=opt.n_workers, title=f"iteration {iteration}")
+            problems |= generate(model, todo, output, ranks, batch_size=opt.batch_size, n_workers=opt.n_workers,
+                                 title=f"iteration {iteration}")
         ranks.barrier()
         failed = ranks.most(len(problems))
         if ranks.is_first:
@@ -84,10 +88,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def describe(opt, record: RunRecord | None) -> ModelDescription:
-    """Return what the model takes and gives: from options.json where there is one, else, for bare weights, from the flags."""
+    """Return what the model takes and gives: from options.json where there is one, for bare weights from the flags."""
     input, target = (ScalingFlags(**scaling_flags(opt, side)) for side in ("input", "target"))
     if record is None:
-        return ModelDescription.of_flags(vars(opt), input, target, is_8bit=opt.data_format_target in ("png", "jpg", "jpeg"))
+        is_8bit = opt.data_format_target in ("png", "jpg", "jpeg")
+        return ModelDescription.of_flags(vars(opt), input, target, is_8bit=is_8bit)
     input.refuse_other(record.scaling("input"))
     target.refuse_other(record.scaling("target"))
     return ModelDescription.of_record(record)
@@ -115,8 +120,8 @@ def batches(loader: Iterable[Loaded], batch_size: int) -> Iterator[list[Loaded]]
         yield batch
 
 
-def generate(model: FarsideModel, sources: list[Source], output: Output, ranks: Ranks, *, batch_size: int, n_workers: int,
-             title: str) -> dict[str, str]:
+def generate(model: FarsideModel, sources: list[Source], output: Output, ranks: Ranks, *, batch_size: int,
+             n_workers: int, title: str) -> dict[str, str]:
     """Generate from every source while others are read and written; return what could not be read, and why."""
     problems: dict[str, str] = {}
     dataset = SourceDataset(sources, model.description.scaled, model.generator.multiple)

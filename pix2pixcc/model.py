@@ -1,4 +1,4 @@
-"""A trained generator with all that its use needs: what goes in, how it is scaled, what comes out, and which checkpoint it is."""
+"""A trained generator with all that its use needs: what goes in, how that is scaled, what comes out, whose weights."""
 from __future__ import annotations
 
 import os
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from pix2pixcc.generation.magnetogram import FarsideMagnetogram
 
 # What a generator is built from, as `Generator` and options.json call it.
-NETWORK = ("input_ch", "target_ch", "model", "n_gf", "n_downsample", "n_residual", "norm_type", "padding_type", "trans_conv")
+NETWORK = ("input_ch", "target_ch", "model", "n_gf", "n_downsample", "n_residual", "norm_type", "padding_type",
+           "trans_conv")
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,8 @@ class ModelDescription:
         return cls(network, input, target, record.channels("input"), record.size)
 
     @classmethod
-    def of_flags(cls, settings: Mapping[str, Any], input: ScalingFlags, target: ScalingFlags, *, is_8bit: bool) -> ModelDescription:
+    def of_flags(cls, settings: Mapping[str, Any], input: ScalingFlags, target: ScalingFlags, *,
+                 is_8bit: bool) -> ModelDescription:
         """Return what is known of bare weights, as the published code leaves them: what the user's flags say.
 
         Parameters
@@ -79,23 +81,26 @@ class ModelDescription:
 
     def scaled(self, image: Image) -> Tensor:
         """Return an input scaled to -1..1, (C, H, W)."""
-        scaling = self.input_scaling if isinstance(self.input_scaling, Scaling) else self.input_scaling.scaling_of(image)
+        scaling = self.input_scaling
+        if isinstance(scaling, ScalingFlags):
+            scaling = scaling.scaling_of(image)
         return scaling.scale(torch.from_numpy(image.data))
 
 
 class FarsideModel:
     """A trained generator: EUV images in, magnetograms out. `pix2pixcc.load` makes one.
 
-    Call it with one input and it gives one magnetogram, a `FarsideMagnetogram` (a `sunpy.map.GenericMap` with the whole header of a
-    product, its data float32 (H, W) in gauss, NaN beyond 0.98 solar radii). Call it with a list of inputs and it gives a list.
+    Call it with one input and it gives one magnetogram; call it with a list of inputs and it gives a list. An input is
 
-    One input is one of these:
+    - a cube, model-ready and of all channels: the path of a file that pix2pixCC_Prepare.py wrote, an array with its
+      header, `(data, header)`, or what `pix2pixcc.prepare` returns;
+    - or raw images, one per channel, in any order: each a `sunpy.map.GenericMap`, a path, or `(data, header)`. Several
+      are positional arguments or a tuple: `model(m304, m195, m171)` is `model((m304, m195, m171))`, one magnetogram;
+      `model([m304, m195, m171])` would be three. They are calibrated and registered, and put in the order of the
+      model's channels by what their headers say.
 
-    - a cube, model-ready and of all channels: the path of a file of pix2pixCC_Prepare.py, its array with its header `(data, header)`,
-      or what `pix2pixcc.prepare` gives;
-    - raw images, one per channel, in any order: a `sunpy.map.GenericMap`, a path, or an array with its header. Several make up one input
-      as positional arguments or as a tuple: `model(m304, m195, m171)`, `model((m304, m195, m171))`. They are calibrated, registered,
-      and put in the model's order, by what their headers say.
+    A magnetogram is a `FarsideMagnetogram`, which is a `sunpy.map.GenericMap`: float32 (H, W) in gauss, NaN beyond 0.98
+    solar radii, with the observer, the inputs and the checkpoint in its `meta`.
 
     Parameters
     ----------
@@ -108,10 +113,10 @@ class FarsideModel:
     Examples
     --------
     >>> model = pix2pixcc.load("checkpoints/AISFM", iteration="best")
-    >>> farside = model("20110305_115615_n4euB.fts")
+    >>> farside = model("20110215_001400_n4euB.fts")
     >>> farside.name
-    'pix2pixCC farside magnetogram, STEREO-B 2011-03-05 11:56:43'
-    >>> both = model(["stereo_a_20110305_120403.fits", "stereo_b_20110305_120403.fits"])      # cubes: a list gives a list
+    'pix2pixCC farside magnetogram, STEREO-B 2011-02-15 00:14:33'
+    >>> both = model(["stereo_a_20110305_120403.fits", "stereo_b_20110305_120403.fits"])      # two cubes, two maps
     """
 
     def __init__(self, description: ModelDescription, *, device: torch.device, half: torch.dtype | None = None):
@@ -123,13 +128,15 @@ class FarsideModel:
             self.generator = Generator(**description.network).eval()
 
     @classmethod
-    def of_run(cls, folder: str | os.PathLike, iteration: int | str, *, average: bool, device: str | torch.device | None) -> FarsideModel:
+    def of_run(cls, folder: str | os.PathLike, iteration: int | str, *, average: bool,
+               device: str | torch.device | None) -> FarsideModel:
         """Return the model of a run's folder, as `pix2pixcc.load` describes it."""
         path = Path(folder).resolve()
         run = RunFolder(path.name, path.parent)
         if not run.options.is_file():
-            raise UserError(f"{folder} holds no options.json: it should be the folder of a run, checkpoints/<dataset_name>. "
-                            "Bare weights are used by pix2pixCC_Test.py, with the flags they were trained with")
+            raise UserError(f"{folder} holds no options.json: it should be the folder of a run, "
+                            "checkpoints/<dataset_name>. Bare weights are for pix2pixCC_Test.py, which is told by flags "
+                            "how they were trained")
         network, chosen = checkpoints_of(run, str(iteration), average=average)
         if len(chosen) != 1:
             raise UserError(f"iteration {iteration} means every checkpoint; name one of {', '.join(map(str, chosen))}")
@@ -179,8 +186,9 @@ class FarsideModel:
         Raises
         ------
         UserError
-            The images are not what the model needs: another passband, instrument, number of channels or size; images of different times
-            or spacecraft; no observer; pixels of poor quality; an unreadable file. Or the model makes no magnetogram of one channel.
+            The images are not what the model needs (other passbands, instruments, sizes or number of channels), do not
+            belong together (other times or spacecraft), are unreadable or of poor quality, or lack a keyword, such as
+            the observer's place. Or the model gives several channels, which are no magnetogram.
         TypeError
             What was given is no image.
         """
@@ -189,23 +197,24 @@ class FarsideModel:
         return self._magnetogram(images[0] if len(images) == 1 else images, tolerance)
 
     def _magnetogram(self, given: Any, tolerance: float) -> FarsideMagnetogram:
-        from pix2pixcc.generation.inputs import model_input            # these take seconds to import: sunpy.map
+        from pix2pixcc.generation.inputs import model_input  # both import sunpy.map, which takes seconds
         from pix2pixcc.generation.magnetogram import FarsideMagnetogram
 
-        description = self.description
-        if len(description.target_scaling.lower) != 1:
-            raise UserError(f"this model gives {len(description.target_scaling.lower)} channels; a magnetogram has one. Use pix2pixCC_Test.py")
-        image = model_input(given, channels=description.channels, count=description.network["input_ch"], size=description.size,
-                            tolerance=tolerance)
-        assert image.header is not None      # an input without an observer is refused
+        description, target_scaling = self.description, self.description.target_scaling
+        if len(target_scaling.lower) != 1:
+            raise UserError(f"this model gives {len(target_scaling.lower)} channels, a magnetogram has one; "
+                            "use pix2pixCC_Test.py, which writes them as they are")
+        image = model_input(given, channels=description.channels, count=description.network["input_ch"],
+                            size=description.size, tolerance=tolerance)
+        assert image.header is not None      # an input without an observer has been refused
         padded, crop = pad_to_multiple(description.scaled(image), self.generator.multiple)
         generated = self.generate(padded[None])[0][crop]
-        header = product_header(image.header, image.channels, bunit=unit_of(description.target_scaling), **self.provenance)
-        return FarsideMagnetogram.of_product(product_hdu(description.target_scaling.unscale(generated).numpy(), header))
+        header = product_header(image.header, image.channels, bunit=unit_of(target_scaling), **self.provenance)
+        return FarsideMagnetogram.of_product(product_hdu(target_scaling.unscale(generated).numpy(), header))
 
 
 def checkpoints_of(run: RunFolder, iteration: str, *, average: bool) -> tuple[str, list[int]]:
-    """Return which network, G or its moving average G_ema, and which iterations `iteration` means: a number, 'best', or -1 for all.
+    """Return the network, G or its average G_ema, and the iterations that a number, 'best', or -1 for all, means.
 
     Raises
     ------

@@ -25,14 +25,15 @@ from pix2pixcc.solar.observations import Observation, observation_of, read_obser
 from pix2pixcc.utils import FITS_FORMATS, UserError, format_of
 
 
-def model_input(given: Any, *, channels: Sequence[Channel] | None, count: int, size: int | None, tolerance: float) -> Image:
+def model_input(given: Any, *, channels: Sequence[Channel] | None, count: int, size: int | None,
+                tolerance: float) -> Image:
     """Return one input of a model.
 
     Parameters
     ----------
     given
-        A cube: a path, an array with its header or an `Image`. Or raw images: a Map, a path or an array with its header, or a tuple
-        of them with one per channel, in any order.
+        A cube: a path, an array with its header, or an `Image`. Or raw images: a Map, a path or an array with its
+        header, or a tuple of them, one per channel, in any order.
     channels : sequence of Channel or None
         What the model's channels are; None takes cubes of `count` channels as they are, and no raw images.
     count : int
@@ -45,7 +46,7 @@ def model_input(given: Any, *, channels: Sequence[Channel] | None, count: int, s
     Raises
     ------
     UserError
-        The images are not what the model needs, or do not say where their observer stood; the message says what is missing.
+        The images are not what the model needs, or do not say where their observer stood.
     TypeError
         `given` is none of these.
     """
@@ -54,13 +55,13 @@ def model_input(given: Any, *, channels: Sequence[Channel] | None, count: int, s
         image = cube(parts[0], count)
         _refuse_other(image, channels, size)
     elif channels is None or size is None:
-        raise UserError(f"{_where(parts[0])}: this model does not say what its channels are, so that it cannot take raw images; "
-                        "give it a cube (pix2pixcc.prepare, pix2pixCC_Prepare.py)")
+        raise UserError(f"{_where(parts[0])}: this model does not say what its channels are, so that it cannot take "
+                        "raw images; give it a cube (pix2pixcc.prepare, pix2pixCC_Prepare.py)")
     else:
         image = _raw_input(parts, channels, size, tolerance)
     if image.header is None or not has_observer(image.header):
-        raise UserError(f"{image.path}: its header does not say where the observer stood (HGLN_OBS, HGLT_OBS, DSUN_OBS) and when, so that a "
-                        "magnetogram would have no place on the Sun")
+        raise UserError(f"{image.path}: its header does not say where the observer stood (HGLN_OBS, HGLT_OBS, "
+                        "DSUN_OBS) and when, so that a magnetogram would have no place on the Sun")
     return image
 
 
@@ -111,8 +112,8 @@ def _pixels(given: Any) -> tuple[np.ndarray, fits.Header]:
         return given.data if given.mask is None else np.where(given.mask, np.nan, given.data), header
     if isinstance(given, tuple) and _is_array_with_header(given):
         return given[0], given[1] if isinstance(given[1], fits.Header) else _header_of(given[1])
-    raise TypeError(f"{type(given).__name__} {str(given)[:80]!r} is neither a Map, nor a path, nor an array with its header in a tuple, "
-                    "nor a cube of pix2pixcc.prepare")
+    raise TypeError(f"{type(given).__name__} {str(given)[:80]!r} is neither a Map, nor a path, nor an array with its "
+                    "header in a tuple, nor a cube of pix2pixcc.prepare")
 
 
 def _header_of(meta: Mapping[str, Any]) -> fits.Header:
@@ -135,9 +136,9 @@ def _where(given: Any) -> str:
 
 
 def _is_cube(given: Any, *, described: bool) -> bool:
-    """Return whether an image is model-ready: several axes, cards that say what its channels are, another format than FITS.
+    """Return whether an image is model-ready: no FITS file, or of several axes, or with cards that describe channels.
 
-    For a model that is not `described` itself, every image is, but one that comes raw from an instrument.
+    For a model whose own channels are not `described`, every image is, but one that comes raw from an instrument.
     """
     if isinstance(given, Image):
         return True
@@ -164,7 +165,7 @@ def _observations(parts: Sequence[Any]) -> dict[str, Observation]:
         if where in observations:
             where = f"{where} (image {k})"
         if _is_cube(part, described=True):
-            raise UserError(f"{where} is a prepared cube, or no FITS file; only raw images can be prepared and put together")
+            raise UserError(f"{where} is a prepared cube, or no FITS file; only raw images can be put together")
         if isinstance(part, str | os.PathLike):
             observations[where] = read_observation(part)
         else:
@@ -175,7 +176,7 @@ def _observations(parts: Sequence[Any]) -> dict[str, Observation]:
 
 def _records(observations: dict[str, Observation]) -> list[Record]:
     """Return the records of raw images; raise a `UserError` for one whose header forbids its use."""
-    records = [record_of_header(Record(where, 0, 0.0), observation.header) for where, observation in observations.items()]
+    records = [record_of_header(Record(where, 0, 0.0), image.header) for where, image in observations.items()]
     for record in records:
         if record.problem:
             raise UserError(f"{record.path}: {record.problem}")
@@ -185,26 +186,29 @@ def _records(observations: dict[str, Observation]) -> list[Record]:
 def _raw_input(parts: Sequence[Any], channels: Sequence[Channel], size: int, tolerance: float) -> Image:
     """Return the input of raw images of one time, in the order of the model's `channels`."""
     observations = _observations(parts)
-    given = ", ".join(f"{observation.name} {observation.time:%Y-%m-%dT%H:%M:%S}" for observation in observations.values())
+    given = ", ".join(f"{image.name} {image.time:%Y-%m-%dT%H:%M:%S}" for image in observations.values())
     if len(observations) != len(channels):
         raise UserError(f"{given}: this model needs one image of each of its {len(channels)} channels, "
                         f"{', '.join(channel.name for channel in channels)}; {len(observations)} were given. "
                         "The images of one input go in a tuple, a list is of several inputs")
-    sources, _ = raw_sources(_records(observations), channels, size=size, tolerance=tolerance, where=given, read=observations.__getitem__)
+    sources, _ = raw_sources(_records(observations), channels, size=size, tolerance=tolerance, where=given,
+                             read=observations.__getitem__)
     return sources[0].read()
 
 
 def _refuse_other(image: Image, channels: Sequence[Channel] | None, size: int | None) -> None:
-    """Raise a `UserError` unless a cube has the model's passbands, in its order, and the size of its training images."""
+    """Raise a `UserError` unless a cube has the model's passbands, in order, and the size of its training images."""
     side = image.data.shape[-1]
     if size is not None and side != size:
-        raise UserError(f"{image.path} is {side} pixels wide, this model was trained on {size}: prepare it with that size")
+        raise UserError(f"{image.path} is {side} pixels wide, this model was trained on {size}: prepare it so")
     if channels is None:
         return
     if image.channels is None:
-        raise UserError(f"{image.path} does not say what its channels are (cards CHAN1, CTIME1, ...); make it with pix2pixcc.prepare or "
-                        "pix2pixCC_Prepare.py")
-    theirs, ours = ([SDO.passband(channel.name.rpartition(" ")[2]) for channel in some] for some in (image.channels, channels))
+        raise UserError(f"{image.path} does not say what its channels are (cards CHAN1, CTIME1, ...); make it with "
+                        "pix2pixcc.prepare or pix2pixCC_Prepare.py")
+    # AIA's and EUVI's images of one passband may stand for each other, as in training and in use.
+    theirs, ours = ([SDO.passband(channel.name.rpartition(" ")[2]) for channel in some]
+                    for some in (image.channels, channels))
     if theirs != ours:
         raise UserError(f"{image.path} holds {', '.join(channel.name for channel in image.channels)}; this model takes "
                         f"{', '.join(channel.name for channel in channels)}, in this order")

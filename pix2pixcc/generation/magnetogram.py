@@ -1,4 +1,4 @@
-"""The product in SunPy: importing this module registers its Map source, which names and colours products as magnetograms."""
+"""The product in SunPy: a Map source, registered on import, that names and colours products as magnetograms."""
 from __future__ import annotations
 
 from typing import Any
@@ -16,16 +16,15 @@ from pix2pixcc.visuals.sheets import MAGNETOGRAM_RANGE
 class FarsideMagnetogram(GenericMap):
     """A line-of-sight magnetogram that pix2pixCC made from EUV images.
 
-    It is drawn in grey within +-100 G, and called 'pix2pixCC farside magnetogram, STEREO-B' and the time; 'farside' stands there
-    where at least a quarter of the disk lies beyond the limb seen from the Earth. `sunpy.map.Map` makes one of every product once
-    pix2pixcc's Python interface has been used.
+    It is called 'pix2pixCC farside magnetogram, STEREO-B' and the time, 'farside' only where at least a quarter of the
+    disk cannot be seen from the Earth, and drawn in grey within +-100 G; values of unknown unit within their extremes.
+    `sunpy.map.Map` makes one of every product once pix2pixcc's functions have been used.
     """
 
     def __init__(self, data: np.ndarray, header: Any, **kwargs: Any):
         super().__init__(data, header, **kwargs)
         self._nickname = self.meta.get("model", "pix2pixCC")
-        in_gauss = self.unit == u.G
-        limit = MAGNETOGRAM_RANGE["gray"] if in_gauss else float(np.nanmax(np.abs(data), initial=0.0)) or 1.0
+        limit = MAGNETOGRAM_RANGE["gray"] if self.unit == u.G else float(np.nanmax(np.abs(data), initial=0.0)) or 1.0
         self.plot_settings |= {"cmap": "gray", "norm": Normalize(-limit, limit)}
 
     @property

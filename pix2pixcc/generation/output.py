@@ -52,7 +52,7 @@ class Output:
 
     @property
     def unit(self) -> str:
-        """The unit of what is written: 'G' if the model was trained in gauss or the values are multiplied on their way, else '' (unknown)."""
+        """The unit of what is written: 'G' if the model learned gauss or values are multiplied, else '' (unknown)."""
         return "G" if self.save_scale != 1 else unit_of(self.scaling)
 
     def path(self, source: Source) -> Path:
@@ -86,8 +86,8 @@ class Output:
             write_product(path, values, header)
             if self.image_mode is not None:
                 draw = story if self.story else preview
-                draw(self.preview_path(loaded.source), values, header, euv=loaded.image.data, channels=channels, unit=self.unit,
-                     truth=self._truth(loaded.source))
+                draw(self.preview_path(loaded.source), values, header, euv=loaded.image.data, channels=channels,
+                     unit=self.unit, truth=self._truth(loaded.source))
         else:
             write_image(path, values, header)
             if self.image_mode is not None:

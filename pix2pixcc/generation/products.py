@@ -1,7 +1,7 @@
-"""The finished product, an AI-generated magnetogram that SunPy and an archive accept as it is: its header, its file, and its check.
+"""The finished product: an AI-generated magnetogram as a FITS file that SunPy and archives accept as it is; its check.
 
-The header follows that of AISFM v3 (Jeong et al. 2022): the observer is the spacecraft whose images went in, DATE-OBS the mean of
-their times, HISTORY the list of all inputs.
+The header follows that of AISFM v3 (Jeong et al. 2022): the observer is the spacecraft whose images went in, DATE-OBS
+the mean of their times, HISTORY the list of all inputs.
 """
 from __future__ import annotations
 
@@ -27,11 +27,14 @@ from pix2pixcc.utils import VERSION, UserError, atomic_path, file_sha256
 
 CONTENT = "AI-generated line-of-sight magnetogram"
 SAME_GROUP = timedelta(hours=12)      # a frontside reference is days older than the images of now
-FARSIDE = 60.0                        # degrees from the Earth; from here on a quarter of the disk lies beyond the limb seen from the Earth
+FARSIDE = 60.0                        # degrees from the Earth, which then cannot see (1 - cos 60) / 2 = 1/4 of the disk
 
 
 def input_name(channel: Channel, magnetogram_series: str = "M720s") -> str:
-    """Return a channel as the published HISTORY writes it: `STEREO/EUVI-B_304a_2011-03-05T11:56:43`, `SDO/HMI_M720s_2011-02-13T10:34:12`."""
+    """Return a channel as the published HISTORY writes it.
+
+    That is `STEREO/EUVI-B_304a_2011-03-05T11:56:43`, or `SDO/HMI_M720s_2011-02-13T10:34:12`.
+    """
     instrument, _, passband = channel.name.rpartition(" ")
     if passband == "magnetogram":
         passband = magnetogram_series
@@ -41,14 +44,14 @@ def input_name(channel: Channel, magnetogram_series: str = "M720s") -> str:
 
 
 def inputs_of(header: Mapping) -> list[str]:
-    """Return the inputs of a product in channel order, from the HISTORY of a FITS header or of a SunPy map's metadata."""
+    """Return the inputs of a product in channel order, from HISTORY in its header or in its metadata in SunPy."""
     history = header.get("HISTORY", header.get("history", ""))
     lines = history.splitlines() if isinstance(history, str) else [str(line) for line in history]
     return [name for name in "".join(lines).split(",") if name]
 
 
 def title_of(header: Mapping) -> str:
-    """Return what a product shows, from its header or its metadata in SunPy: 'farside magnetogram, STEREO-B', 'magnetogram, SDO'."""
+    """Return what a product shows by its header, or its metadata in SunPy: 'farside magnetogram, STEREO-B'."""
     longitude = (float(header.get("HGLN_OBS", 0.0)) + 180) % 360 - 180
     keyword = str(header.get("OBSRVTRY", "")).strip()
     spacecraft = spacecraft_of(keyword)
@@ -57,7 +60,7 @@ def title_of(header: Mapping) -> str:
 
 
 def unit_of(scaling: Scaling) -> str:
-    """Return the unit of a model's output: 'G' if it was trained under limits in gauss, '' if under -1..1, the limits of unknown units."""
+    """Return the unit of a model's output: 'G' if its limits in training were in gauss, '' if they were -1 and 1."""
     return "" if (scaling.lower, scaling.upper) == ((-1.0,), (1.0,)) else "G"
 
 
@@ -73,9 +76,9 @@ def _spacecraft(channels: Sequence[Channel], cube_header: fits.Header) -> str:
     return spacecraft.keyword if spacecraft else str(cube_header.get("OBSRVTRY", "")).strip()
 
 
-def product_header(cube_header: fits.Header, channels: Sequence[Channel] | None, *, bunit: str = "G", model: str = "pix2pixCC",
-                   checkpoint: str = "", checkpoint_sha256: str = "", iteration: int | None = None,
-                   magnetogram_series: str = "M720s") -> fits.Header:
+def product_header(cube_header: fits.Header, channels: Sequence[Channel] | None, *, bunit: str = "G",
+                   model: str = "pix2pixCC", checkpoint: str = "", checkpoint_sha256: str = "",
+                   iteration: int | None = None, magnetogram_series: str = "M720s") -> fits.Header:
     """Return the complete header of a generated magnetogram.
 
     Parameters
@@ -83,7 +86,8 @@ def product_header(cube_header: fits.Header, channels: Sequence[Channel] | None,
     cube_header : `~astropy.io.fits.Header`
         Of the model's input: its pointing and observer become the product's. NAXIS1 and NAXIS2 must be the image's.
     channels : sequence of `Channel` or None
-        The model's input channels, in order. They give HISTORY, INPUTDAT and DATE-OBS, the mean time of the spacecraft's own images.
+        The model's input channels, in order. They give HISTORY, INPUTDAT and DATE-OBS, the mean time of the
+        spacecraft's own images.
     bunit : str
         Unit of the magnetogram, 'G' for gauss; empty where it is not known.
     model, checkpoint, checkpoint_sha256 : str
@@ -132,7 +136,7 @@ def product_header(cube_header: fits.Header, channels: Sequence[Channel] | None,
 
 
 def product_hdu(magnetogram: np.ndarray, header: fits.Header) -> fits.PrimaryHDU:
-    """Return the product of a magnetogram `(H, W)` or `(1, H, W)` and its product header: float32 (H, W), NaN beyond `LIMB`.
+    """Return the product of a magnetogram `(H, W)` or `(1, H, W)` and its header: float32 (H, W), NaN beyond `LIMB`.
 
     Raises
     ------
@@ -201,7 +205,8 @@ def verify_product(path: str | os.PathLike, checkpoint: str | os.PathLike | None
         raise
     # A damaged file leads astropy to anything.
     except Exception as error:
-        raise UserError(f"cannot read {path}: it is missing, damaged or no FITS file ({' '.join(str(error).split())[:200]})") from error
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"cannot read {path}: it is missing, damaged or no FITS file ({reason})") from error
     inputs = inputs_of(header)
     return [_checksums(header, [str(warning.message) for warning in caught]), _checkpoint(path, header, checkpoint),
             Finding(bool(inputs), "inputs: " + ", ".join(inputs) if inputs else "HISTORY names no inputs")]

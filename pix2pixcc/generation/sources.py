@@ -1,4 +1,4 @@
-"""What to generate from: the images of a folder, model-ready files or raw EUVI FITS that are registered and stacked on the way."""
+"""What to generate from: the images of a folder, model-ready, or raw EUVI FITS that are prepared on the way."""
 from __future__ import annotations
 
 import contextlib
@@ -42,7 +42,7 @@ class _ReadFile:
 
 @dataclass(frozen=True)
 class PreparedImage:
-    """A group of raw images that becomes one input of `size` pixels on a side when it is called; `read` reads each of them."""
+    """A group of raw images that becomes one input, `size` pixels wide, when called; `read` reads each of them."""
 
     group: Group
     size: int
@@ -94,17 +94,19 @@ def raw_sources(records: Sequence[Record], channels: Sequence[Channel], *, size:
     for group in groups:
         chosen = [choice.candidates[0] for choice in group.choices]
         name = stem_of(chosen[0].path) if len(chosen) == 1 else stem_of_group(group, chosen)
-        sources.append(Source(name, f"{group.observer} {group.time:%Y-%m-%dT%H:%M:%S}", PreparedImage(group, size, read)))
+        when = f"{group.observer} {group.time:%Y-%m-%dT%H:%M:%S}"
+        sources.append(Source(name, when, PreparedImage(group, size, read)))
     lines = describe_missing(missing)
     lines += [f"skipped {record.path}: {record.problem}" for record in records if record.name and record.problem]
     if not sources:
-        raise UserError("\n".join([f"{where}: no time has all that this model needs, {', '.join(wanted)}", *lines[:20]]))
+        nothing = f"{where}: no time has all that this model needs, {', '.join(wanted)}"
+        raise UserError("\n".join([nothing, *lines[:20]]))
     return sources, lines
 
 
-def find_sources(folder: str, data_format: str, channels: int, *, described: list[Channel] | None, size: int | None, tolerance: float,
-                 n_workers: int) -> tuple[list[Source], list[str]]:
-    """Return what to generate from: raw files, if the folder holds such and the model says what its channels are, else model-ready files.
+def find_sources(folder: str, data_format: str, channels: int, *, described: list[Channel] | None, size: int | None,
+                 tolerance: float, n_workers: int) -> tuple[list[Source], list[str]]:
+    """Return what to generate from in a folder: its raw files, if the model says what its channels are, or its images.
 
     Parameters
     ----------
@@ -132,13 +134,16 @@ def find_sources(folder: str, data_format: str, channels: int, *, described: lis
     UserError
         The folder holds nothing to generate from; the message says what is missing.
     """
-    if data_format in FITS_FORMATS and described is not None and size is not None and holds_raw_files(folder, data_format):
-        return raw_sources(index_archive([folder], n_workers=n_workers), described, size=size, tolerance=tolerance, where=folder)
+    if described is None or size is None or data_format not in FITS_FORMATS:
+        return model_ready_sources(folder, data_format, channels), []
+    if holds_raw_files(folder, data_format):
+        records = index_archive([folder], n_workers=n_workers)
+        return raw_sources(records, described, size=size, tolerance=tolerance, where=folder)
     return model_ready_sources(folder, data_format, channels), []
 
 
 def holds_raw_files(folder: str, data_format: str) -> bool:
-    """Return whether a folder is one of raw files: some of its first FITS files are raw, or FITS files lie only in its folders."""
+    """Return whether a folder is one of raw files: some of its first FITS files are, or all FITS files lie deeper."""
     here = [path for path in Path(folder).glob("[!.]*") if format_of(path) == data_format and not path.is_dir()]
     if here:
         return any(_is_raw_file(path) for path in sorted(here, key=natural_key)[:LOOKED_AT])
@@ -148,7 +153,7 @@ def holds_raw_files(folder: str, data_format: str) -> bool:
 
 
 def is_raw(header: fits.Header) -> bool:
-    """Return whether a header is of a single image of a known instrument, neither of a cube nor of a ready-made input."""
+    """Return whether a header is of a single image of a known instrument, not of a cube or a ready-made input."""
     try:
         return "CHAN1" not in header and "EXPTIME" in header and identify(header) is not None
     except UserError:

@@ -19,6 +19,7 @@ from PIL import Image
 from running import FITS, SMALL, folders, generate, observer_header, run, train, tree, write_cubes
 
 from pix2pixcc.images.files import read_image
+from pix2pixcc.parallel.ranks import half_precision
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -228,8 +229,12 @@ def test_batches_threads_and_half_precision_give_the_same_images(run_folder):
         assert generate("--dataset_name", "run", "--input_dir_test", "data/Input", "--iteration", 12, "--no_preview", *flags).status == 0
         saved[name] = fits.getdata("checkpoints/run/Image/Test/12/sun_20110304_120403_AI.fits")
     spread = np.nanstd(saved["one"])
-    assert np.nanmax(np.abs(saved["four"] - saved["one"])) < 1e-4 * spread
-    assert 0 < np.nanstd(saved["half"] - saved["one"]) < 0.05 * spread
+    # Eight convolutions. In float32 each sums up to 16 x 9 numbers in another order, by 2**-24 of them wrong at most.
+    assert np.nanmax(np.abs(saved["four"] - saved["one"])) < 8 * 144 * 2 ** -24 * np.nanmax(np.abs(saved["one"]))
+    # In bfloat16, of 8 bits, each rounds what goes in, its weights and what comes out, by 2**-8 of it at most.
+    assert np.nanstd(saved["half"] - saved["one"]) < 8 * 3 * 2 ** -8 * spread
+    if half_precision(torch.device("cpu")) is not None:
+        assert not np.array_equal(saved["half"], saved["one"], equal_nan=True)
 
 
 def test_products_lead_back_to_their_checkpoint(run_folder):
