@@ -17,7 +17,6 @@ FLOORS = {
     "training": 5, "generation": 5, "whole_sun": 5, "download": 5,
     "model": 6,
     "__init__": 7,               # its functions lead to the model and to other rooms
-
     "commands": 8,
 }
 SOURCES = sorted([*ROOT.glob("pix2pixCC_*.py"), *ROOT.glob("pix2pixcc/**/*.py")])

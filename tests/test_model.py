@@ -18,7 +18,8 @@ from pix2pixcc.utils import write_json
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE = 48
-SEVEN = ["SDO/AIA 304", "SDO/AIA 193", "SDO/AIA 171", "SDO/AIA 304", "SDO/AIA 193", "SDO/AIA 171", "SDO/HMI magnetogram"]
+SEVEN = ["SDO/AIA 304", "SDO/AIA 193", "SDO/AIA 171", "SDO/AIA 304", "SDO/AIA 193", "SDO/AIA 171",
+         "SDO/HMI magnetogram"]
 MADE_AT_WRITING = {"DATE", "CHECKSUM", "DATASUM"}
 
 
@@ -49,7 +50,7 @@ def assert_same(magnetogram, path):
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):
-    """A folder with the run of a model of AIA 171, the raw files of both EUVI, cubes, and what the command makes of all of them."""
+    """A folder with the run of a model of AIA 171, raw files of both EUVI, cubes, and what the command makes of it."""
     folder = tmp_path_factory.mktemp("one")
     write_run(folder / "checkpoints" / "run", ["SDO/AIA 171"], size=SIZE, checkpoints=("5_G", "9_G", "9_G_ema"))
     (folder / "raw").mkdir()
@@ -76,9 +77,9 @@ def seven(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("seven")
     write_run(folder / "checkpoints" / "run", SEVEN, size=SIZE)
-    pix2pixCC_Simulate.main(["--raw", "--frontside_reference", "--spacecraft", "STEREO-B", "--passbands", "304", "193", "171",
-                             "--out", str(folder / "raw"), "--size", "96", "--start", "2011-03-05T12:02:26", "--days", "0.1",
-                             "--n_workers", "1"])
+    pix2pixCC_Simulate.main(["--raw", "--frontside_reference", "--spacecraft", "STEREO-B", "--passbands", "304", "193",
+                             "171", "--out", str(folder / "raw"), "--size", "96", "--start", "2011-03-05T12:02:26",
+                             "--days", "0.1", "--n_workers", "1"])
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         result = generate("--dataset_name", "run", "--input_dir_test", "raw", "--iteration", 5, "--no_preview")
@@ -93,8 +94,9 @@ def product(folder, iteration, stem="*"):
 
 # What it takes and gives
 
-@pytest.mark.parametrize("take", [str, Path, opened, array_with_header, lambda path: (opened(path).data, opened(path).meta),
-                                  lambda path: pix2pixcc.prepare(path, SIZE)], ids=["name", "path", "Map", "header", "meta", "cube"])
+@pytest.mark.parametrize(
+    "take", [str, Path, opened, array_with_header, lambda path: (opened(path).data, opened(path).meta),
+             lambda path: pix2pixcc.prepare(path, SIZE)], ids=["name", "path", "Map", "header", "meta", "cube"])
 @pytest.mark.parametrize("stem", ["secchi_l0_a", "secchi_l0_b"])
 def test_a_raw_image_gives_what_the_command_writes(one, model, stem, take):
     assert_same(model(take(one / "raw" / f"{stem}.fits")), product(one, 9, stem))
@@ -102,7 +104,8 @@ def test_a_raw_image_gives_what_the_command_writes(one, model, stem, take):
 
 @pytest.mark.parametrize("take", [str, array_with_header])
 def test_a_cube_gives_what_the_command_writes(one, model, take):
-    assert_same(model(take(one / "data" / "Input" / "sun_20110301_120403.fits")), product(one, 9, "sun_20110301_120403"))
+    stem = "sun_20110301_120403"
+    assert_same(model(take(one / "data" / "Input" / f"{stem}.fits")), product(one, 9, stem))
 
 
 def test_the_images_of_one_input_come_in_any_order_and_kind(seven):
@@ -111,7 +114,8 @@ def test_the_images_of_one_input_come_in_any_order_and_kind(seven):
     random.Random(1).shuffle(files)
     assert_same(model(*files), product(seven, 5))
     assert_same(model(tuple(opened(path) for path in files)), product(seven, 5))
-    assert_same(model(*(array_with_header(path) if path.suffix == ".fts" else path for path in files)), product(seven, 5))
+    mixed = [array_with_header(path) if path.suffix == ".fts" else path for path in files]
+    assert_same(model(*mixed), product(seven, 5))
 
 
 def test_a_list_gives_a_list(one, model):
@@ -170,7 +174,8 @@ def test_a_run_is_loaded_through_a_link_and_from_any_folder(one, tmp_path, monke
 
 
 @pytest.mark.parametrize("folder, iteration, words", [
-    ("run", 7, "there are 5, 9"), ("run", -1, "name one of 5, 9"), ("run", "last", "'best'"), ("nowhere", 5, "nowhere holds no options.json")])
+    ("run", 7, "there are 5, 9"), ("run", -1, "name one of 5, 9"), ("run", "last", "'best'"),
+    ("nowhere", 5, "nowhere holds no options.json")])
 def test_a_checkpoint_that_is_not_there_is_named(one, folder, iteration, words):
     with pytest.raises(pix2pixcc.UserError, match=words):
         pix2pixcc.load(one / "checkpoints" / folder, iteration)
@@ -195,7 +200,8 @@ RAW = "raw/secchi_l0_b.fits"
 
 
 @pytest.mark.parametrize("give, words", [
-    (lambda: real("aia_171_level1.fits"), "SDO/AIA 171 2011-02-15T00:00:00: no time has all that this model needs, STEREO/EUVI 171"),
+    (lambda: real("aia_171_level1.fits"),
+     "SDO/AIA 171 2011-02-15T00:00:00: no time has all that this model needs, STEREO/EUVI 171"),
     (lambda: changed(RAW, WAVELNTH=304), "STEREO/EUVI-B 304 .* needs, STEREO/EUVI 171"),
     (lambda: changed(RAW, DETECTOR="COR2"), r"neither EUVI, nor AIA, nor .*\(its header says: STEREO SECCHI COR2\)"),
     (lambda: changed(RAW, LEDCOLOR="BLUE"), "array: LEDCOLOR = BLUE: an image of the calibration lamp"),
@@ -230,7 +236,8 @@ def test_images_of_different_times_or_spacecraft_make_no_input(seven):
     late = next(path for path in files if "121154" in path.name)
     passband = fits.getheader(late)["WAVELNTH"]
     others = [path for path in files if path != late]
-    with pytest.raises(pix2pixcc.UserError, match=f"STEREO-B lacks STEREO/EUVI-B {passband}: the nearest is 1.. min off"):
+    with pytest.raises(pix2pixcc.UserError,
+                       match=f"STEREO-B lacks STEREO/EUVI-B {passband}: the nearest is 1.. min off"):
         model(*others, changed(late, **{"DATE-OBS": "2011-03-05T14:00:00.000"}))
     with pytest.raises(pix2pixcc.UserError, match=f"lacks STEREO/EUVI-B {passband}: there is no good image at all"):
         model(*others, changed(late, OBSRVTRY="STEREO_A"))
@@ -240,7 +247,8 @@ def test_a_cube_with_its_channels_in_another_order_is_refused(seven):
     model = pix2pixcc.load(seven / "checkpoints" / "run", 5)
     files = sorted((seven / "raw").rglob("*n4euB.fts"))
     cube = pix2pixcc.prepare(tuple([*files, *sorted((seven / "raw" / "SDO").rglob("*.fits"))]), SIZE)
-    with pytest.raises(pix2pixcc.UserError, match="this model takes SDO/AIA 304, SDO/AIA 193, SDO/AIA 171, .*, in this order"):
+    with pytest.raises(pix2pixcc.UserError,
+                       match="this model takes SDO/AIA 304, SDO/AIA 193, SDO/AIA 171, .*, in this order"):
         model(cube)
 
 

@@ -22,10 +22,13 @@ EUVI = [DATA / "secchi_l0_a.fits", DATA / "secchi_l0_b.fits"]
 
 
 def test_the_import_is_light():
-    script = "import sys; before = set(sys.modules); import pix2pixcc; print(*sorted(set(sys.modules) - before), pix2pixcc.__version__)"
-    *names, version = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    script = ("import sys; before = set(sys.modules); import pix2pixcc; "
+              "print(*sorted(set(sys.modules) - before), pix2pixcc.__version__)")
+    said = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    *names, version = said.split()
     assert "pix2pixcc.utils" in names
-    assert not {name.partition(".")[0] for name in names} & {"torch", "sunpy", "astropy", "numpy", "scipy", "matplotlib"}
+    heavy = {"torch", "sunpy", "astropy", "numpy", "scipy", "matplotlib"}
+    assert not {name.partition(".")[0] for name in names} & heavy
     assert version == VERSION
     assert pix2pixcc.UserError is UserError
 
@@ -35,15 +38,15 @@ def test_prepare_makes_the_cube_that_the_command_writes(tmp_path):
         raw = tmp_path / f"raw{number}"
         raw.mkdir()
         (raw / file.name).write_bytes(file.read_bytes())
-        pix2pixCC_Prepare.main(["farside", "--raw", str(raw), "--out", str(tmp_path / f"out{number}"), "--channels", "171",
-                                "--size", "64", "--n_workers", "1"])
+        pix2pixCC_Prepare.main(["farside", "--raw", str(raw), "--out", str(tmp_path / f"out{number}"),
+                                "--channels", "171", "--size", "64", "--n_workers", "1"])
         (written,) = (tmp_path / f"out{number}").glob("*.fits")
         for given in (file, sunpy.map.Map(file)):
             cube = pix2pixcc.prepare(given, 64)
             data, header = fits.getdata(written, header=True)
             np.testing.assert_array_equal(cube.data, data)
-            expected = {card.keyword: card.value for card in header.cards
-                        if card.keyword not in ("PREPKEY", "FILE1", "CHECKSUM", "DATASUM", "SIMPLE", "BITPIX", "EXTEND", "NAXIS", "NAXIS3")}
+            own = ("PREPKEY", "FILE1", "CHECKSUM", "DATASUM", "SIMPLE", "BITPIX", "EXTEND", "NAXIS", "NAXIS3")
+            expected = {card.keyword: card.value for card in header.cards if card.keyword not in own}
             assert {keyword: cube.header[keyword] for keyword in expected} == expected
 
 
@@ -94,7 +97,8 @@ def test_evaluate_gives_the_scores_that_the_command_writes(magnetograms, take):
         rows = list(csv.DictReader(file))
     pairs = [[take(path) for path in sorted(folder.glob("*.fits"))] for folder in (generated, real)]
     scored = pix2pixcc.evaluate(*pairs, binning=4)
-    assert pix2pixcc.evaluate(pairs[0][0], pairs[1][0], binning=4) == pytest.approx(scored[0], nan_ok=True, abs=0, rel=0)
+    one = pix2pixcc.evaluate(pairs[0][0], pairs[1][0], binning=4)
+    assert one == pytest.approx(scored[0], nan_ok=True, abs=0, rel=0)
     for row, scores in zip(rows, scored, strict=True):
         assert {name: f"{value:.8g}" for name, value in scores.items()} == {name: row[name] for name in scores}
     assert 0.8 < scored[0]["full_cc"] < 1
@@ -106,8 +110,9 @@ def test_magnetograms_that_cannot_be_compared_are_refused(magnetograms):
     data, header = fits.getdata(path, header=True)
     with pytest.raises(UserError, match="unequal sizes: generated 48 x 48, true 32 x 32"):
         pix2pixcc.evaluate(path, (data[8:40, 8:40], header))
+    left = np.arange(48) < 24
     with pytest.raises(UserError, match="no pixel within 0.98 solar radii has a value in both"):
-        pix2pixcc.evaluate((np.where(np.arange(48) < 24, data, np.nan), header), (np.where(np.arange(48) < 24, np.nan, data), header))
+        pix2pixcc.evaluate((np.where(left, data, np.nan), header), (np.where(left, np.nan, data), header))
     moved = header.copy()
     moved["CRPIX1"] += 3
     with pytest.raises(UserError, match="two disks differ by 3.0 pixels"):

@@ -40,8 +40,10 @@ def test_what_sunpy_makes_of_it_is_one_too(product):
 
 def test_the_header_alone_gives_sunpy_the_same_name_without_a_warning(product):
     script = ("import warnings, sys; warnings.simplefilter('error'); import sunpy.map; m = sunpy.map.Map(sys.argv[1]); "
-              "print(type(m).__name__, m.plot_settings['cmap'], m.name, sep='|'); assert 'pix2pixcc' not in sys.modules")
-    said = subprocess.run([sys.executable, "-c", script, str(product)], capture_output=True, text=True, check=True).stdout
+              "print(type(m).__name__, m.plot_settings['cmap'], m.name, sep='|'); "
+              "assert 'pix2pixcc' not in sys.modules")
+    said = subprocess.run([sys.executable, "-c", script, str(product)], capture_output=True, text=True,
+                          check=True).stdout
     assert said.strip() == "GenericMap|gray|pix2pixCC farside magnetogram, STEREO-B 2011-03-05 12:04:03"
 
 
@@ -53,7 +55,8 @@ def test_no_other_image_is_taken_for_a_product():
 
 @pytest.mark.parametrize("longitude, keyword, title", [
     (-94.8, "STEREO_B", "farside magnetogram, STEREO-B"), (265.2, "STEREO_B", "farside magnetogram, STEREO-B"),
-    (60.0, "STEREO_A", "farside magnetogram, STEREO-A"), (6.6, "STEREO_A", "magnetogram, STEREO-A"), (0.0, "SDO", "magnetogram, SDO"),
+    (60.0, "STEREO_A", "farside magnetogram, STEREO-A"), (6.6, "STEREO_A", "magnetogram, STEREO-A"),
+    (0.0, "SDO", "magnetogram, SDO"),
     (120.0, "", "farside magnetogram")])
 def test_farside_is_where_a_quarter_of_the_disk_cannot_be_seen_from_the_earth(longitude, keyword, title):
     assert title_of({"HGLN_OBS": longitude, "OBSRVTRY": keyword}) == title

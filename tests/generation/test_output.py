@@ -18,9 +18,11 @@ GAUSS = Scaling((-1500.0,), (1500.0,), (False,))
 
 def write(tmp_path, header, data_format="fits", scaling=GAUSS, **options):
     data = np.full((1, 32, 32), 50, np.float32)
-    image = Image(data, header, [Channel.euv("STEREO/EUVI-B 171", "2011-03-05T12:04:03")] if header is not None else None, False, tmp_path)
+    channels = None if header is None else [Channel.euv("STEREO/EUVI-B 171", "2011-03-05T12:04:03")]
+    image = Image(data, header, channels, False, tmp_path)
     loaded = Loaded(Source("sun", "sun.fits", lambda: image), torch.from_numpy(data), (Ellipsis,), image)
-    output = Output(tmp_path, data_format, scaling, options.pop("save_scale", 1.0), options.pop("image_mode", None), PROVENANCE, **options)
+    output = Output(tmp_path, data_format, scaling, options.pop("save_scale", 1.0), options.pop("image_mode", None),
+                    PROVENANCE, **options)
     output.write(loaded, torch.full((1, 32, 32), 0.1))
     return output
 
@@ -28,7 +30,8 @@ def write(tmp_path, header, data_format="fits", scaling=GAUSS, **options):
 def test_an_input_with_an_observer_becomes_a_product(tmp_path):
     write(tmp_path, observer_header(32))
     header, data = fits.getheader(tmp_path / "sun_AI.fits"), fits.getdata(tmp_path / "sun_AI.fits")
-    assert header["BUNIT"] == "G" and header["CKPTSHA"] == "0" * 64 and inputs_of(header) == ["STEREO/EUVI-B_171a_2011-03-05T12:04:03"]
+    assert (header["BUNIT"], header["CKPTSHA"]) == ("G", "0" * 64)
+    assert inputs_of(header) == ["STEREO/EUVI-B_171a_2011-03-05T12:04:03"]
     assert data[16, 16] == pytest.approx(150) and np.isnan(data[0, 0])
 
 

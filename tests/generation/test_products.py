@@ -22,13 +22,15 @@ from pix2pixcc.solar.geometry import disk_mask
 from pix2pixcc.solar.headers import mean_header, registered_header
 from pix2pixcc.utils import VERSION, UserError, file_sha256
 
-PUBLISHED = ["STEREO/EUVI-B_304a_2011-03-05T11:56:43", "STEREO/EUVI-B_195a_2011-03-05T12:00:58", "STEREO/EUVI-B_171a_2011-03-05T12:14:28",
-             "SDO/AIA_304a_2011-02-13T09:19:20", "SDO/AIA_193a_2011-02-13T09:19:19", "SDO/AIA_171a_2011-02-13T09:19:24",
+PUBLISHED = ["STEREO/EUVI-B_304a_2011-03-05T11:56:43", "STEREO/EUVI-B_195a_2011-03-05T12:00:58",
+             "STEREO/EUVI-B_171a_2011-03-05T12:14:28", "SDO/AIA_304a_2011-02-13T09:19:20",
+             "SDO/AIA_193a_2011-02-13T09:19:19", "SDO/AIA_171a_2011-02-13T09:19:24",
              "SDO/HMI_M720s_2011-02-13T10:34:12"]
-CHANNELS = [Channel.euv("STEREO/EUVI-B 304", "2011-03-05T11:56:43"), Channel.euv("STEREO/EUVI-B 195", "2011-03-05T12:00:58"),
-            Channel.euv("STEREO/EUVI-B 171", "2011-03-05T12:14:28"), Channel.euv("SDO/AIA 304", "2011-02-13T09:19:20"),
-            Channel.euv("SDO/AIA 193", "2011-02-13T09:19:19"), Channel.euv("SDO/AIA 171", "2011-02-13T09:19:24"),
-            Channel.magnetogram("SDO/HMI magnetogram", "2011-02-13T10:34:12")]
+CHANNELS = [
+    Channel.euv("STEREO/EUVI-B 304", "2011-03-05T11:56:43"), Channel.euv("STEREO/EUVI-B 195", "2011-03-05T12:00:58"),
+    Channel.euv("STEREO/EUVI-B 171", "2011-03-05T12:14:28"), Channel.euv("SDO/AIA 304", "2011-02-13T09:19:20"),
+    Channel.euv("SDO/AIA 193", "2011-02-13T09:19:19"), Channel.euv("SDO/AIA 171", "2011-02-13T09:19:24"),
+    Channel.magnetogram("SDO/HMI magnetogram", "2011-02-13T10:34:12")]
 SHA256 = hashlib.sha256(b"weights").hexdigest()
 
 
@@ -48,7 +50,8 @@ def product(tmp_path_factory):
     folder = tmp_path_factory.mktemp("product")
     size = 128
     write_cube(folder / "cube.fits", np.zeros((7, size, size)), published_cube_header(size), CHANNELS)
-    header = product_header(fits.getheader(folder / "cube.fits"), CHANNELS, checkpoint="checkpoints/X/Model/400000_G.pt",
+    header = product_header(fits.getheader(folder / "cube.fits"), CHANNELS,
+                            checkpoint="checkpoints/X/Model/400000_G.pt",
                             checkpoint_sha256=SHA256, iteration=400000)
     field = np.random.default_rng(0).normal(0, 50, (1, size, size))
     write_product(folder / "stereo_b_AI.fits", field, header)
@@ -59,15 +62,18 @@ def test_the_header_says_what_the_published_one_says(product):
     header = fits.getheader(product)
     assert header["DATE-OBS"] == "2011-03-05T12:04:03" and header["DATE-AVG"].startswith("2011-03-05T12:04:03.5")
     assert (header["INPUTDAT"], header["OBSRVTRY"], header["BUNIT"]) == ("STEREO_B", "STEREO_B", "G")
-    assert (header["HGLN_OBS"], header["HGLT_OBS"], header["DSUN_OBS"]) == pytest.approx((-94.782, 1.0769, 152041499485.0))
-    assert (header["CTYPE1"], header["CTYPE2"], header["CRPIX1"], header["CRPIX2"]) == ("HPLN-TAN", "HPLT-TAN", 64.5, 64.5)
+    place = [header[keyword] for keyword in ("HGLN_OBS", "HGLT_OBS", "DSUN_OBS")]
+    assert place == pytest.approx([-94.782, 1.0769, 152041499485.0])
+    axes = [header[keyword] for keyword in ("CTYPE1", "CTYPE2", "CRPIX1", "CRPIX2")]
+    assert axes == ["HPLN-TAN", "HPLT-TAN", 64.5, 64.5]
     assert header["CDELT1"] == pytest.approx(2.09736489 * 8, rel=1e-6) and header["RSUN_REF"] == 695.7e6
     assert header["RSUN_OBS"] == pytest.approx(2.09736489 * 450, rel=1e-6)
 
 
 def test_the_header_says_what_made_it(product):
     header = fits.getheader(product)
-    assert (header["MODEL"], header["CKPTFILE"], header["CKPTSHA"], header["ITERATN"]) == ("pix2pixCC", "400000_G.pt", SHA256, 400000)
+    made_by = [header[keyword] for keyword in ("MODEL", "CKPTFILE", "CKPTSHA", "ITERATN")]
+    assert made_by == ["pix2pixCC", "400000_G.pt", SHA256, 400000]
     assert header["VERS_SW"] == VERSION
 
 
@@ -108,7 +114,8 @@ def test_a_heliographic_map_of_720_by_1440_can_be_made(product):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         magnetogram = sunpy.map.Map(product)
-        header = make_heliographic_header(magnetogram.date, magnetogram.observer_coordinate, (720, 1440), frame="stonyhurst")
+        header = make_heliographic_header(magnetogram.date, magnetogram.observer_coordinate, (720, 1440),
+                                          frame="stonyhurst")
         chart = magnetogram.reproject_to(header)
     assert chart.data.shape == (720, 1440)
     longitudes = np.linspace(-180, 180, 1440)[np.isfinite(chart.data).any(axis=0)]
@@ -130,7 +137,8 @@ def test_a_45_second_magnetogram_can_be_named():
 @pytest.mark.parametrize(("path", "spacecraft"), [(EUVI_A, "STEREO_A"), (EUVI_B, "STEREO_B"), (AIA, "SDO")])
 def test_a_product_of_one_channel_has_its_observer_and_time(tmp_path, path, spacecraft):
     cube_header = registered_header(real_header(path), 64)
-    channel = Channel.euv(f"{'SDO/AIA' if spacecraft == 'SDO' else 'STEREO/EUVI-' + spacecraft[-1]} 171", cube_header["DATE-OBS"][:19])
+    channel = Channel.euv(f"{'SDO/AIA' if spacecraft == 'SDO' else 'STEREO/EUVI-' + spacecraft[-1]} 171",
+                          cube_header["DATE-OBS"][:19])
     header = product_header(cube_header, [channel])
     write_product(tmp_path / "p.fits", np.ones((64, 64)), header)
     with warnings.catch_warnings():
@@ -160,7 +168,8 @@ def made(tmp_path):
     weights = tmp_path / "run" / "Model" / "5_G.pt"
     weights.parent.mkdir(parents=True)
     weights.write_bytes(b"weights")
-    header = product_header(observer_header(32), [Channel.euv("STEREO/EUVI-B 171", "2011-03-05T12:04:03")], checkpoint=str(weights),
+    header = product_header(observer_header(32), [Channel.euv("STEREO/EUVI-B 171", "2011-03-05T12:04:03")],
+                            checkpoint=str(weights),
                             checkpoint_sha256=file_sha256(weights), iteration=5)
     path = tmp_path / "run" / "Image" / "Test" / "5" / "sun_AI.fits"
     write_product(path, np.ones((32, 32)), header)

@@ -14,11 +14,13 @@ def write_run(folder, names, *, size, checkpoints=("5_G",), described=True, targ
     """Make the folder of a run whose input channels are called `names`; returns it."""
     channels = [Channel.magnetogram(name, "") if "HMI" in name else Channel.euv(name, "") for name in names]
     network = NETWORK | {"input_ch": len(names)}
-    scaling = {"input": {"lower": [channel.lower for channel in channels], "upper": [channel.upper for channel in channels],
+    scaling = {"input": {"lower": [channel.lower for channel in channels],
+                         "upper": [channel.upper for channel in channels],
                          "log": [channel.scale == "log10" for channel in channels], "clip": False},
                "target": {"lower": [-target_limit], "upper": [target_limit], "log": [False], "clip": False}}
     described_channels = {"input": [channel.to_dict() for channel in channels], "target": None} if described else None
-    write_json(folder / "options.json", {"options": network | FORMATS, "size": size, "scaling": scaling, "channels": described_channels})
+    write_json(folder / "options.json", {"options": network | FORMATS, "size": size, "scaling": scaling,
+                                         "channels": described_channels})
     (folder / "Model").mkdir()
     for seed, name in enumerate(checkpoints):
         torch.manual_seed(seed)
