@@ -149,6 +149,7 @@ def test_the_magnetogram_is_a_map_of_its_own_class(one, model):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         magnetogram = model(one / "data/Input/sun_20110301_120403.fits")
+        model(one / "raw" / "secchi_l0_a.fits")
         written = sunpy.map.Map(product(one, 9, "sun_20110301_120403"))
     assert type(magnetogram) is type(written) is FarsideMagnetogram
     assert magnetogram.name == written.name == "pix2pixCC farside magnetogram, STEREO-B 2011-03-05 12:04:03"
@@ -213,7 +214,7 @@ RAW = "raw/secchi_l0_b.fits"
     (lambda: changed(CUBE, **NO_OBSERVER), "does not say where the observer stood"),
     (lambda: pix2pixcc.prepare(RAW, 32), "32 pixels wide, this model was trained on 48"),
     (lambda: (np.ones((3, 48, 48)), fits.getheader(CUBE)), "no channel axis of length 1"),
-    (lambda: "nowhere.fits", "nowhere.fits: no such file"),
+    (lambda: "nowhere.fits", "cannot read nowhere.fits: No such file"),
     (lambda: "raw", "raw is a folder"),
     (lambda: (CUBE, RAW), "is a prepared cube")])
 def test_what_the_model_does_not_take_is_refused(one, model, monkeypatch, give, words):

@@ -68,7 +68,7 @@ def test_prepare_stacks_a_tuple_and_lists_a_list():
 
 
 @pytest.mark.parametrize("image, words", [
-    ("nowhere.fits", "nowhere.fits: no such file"), (pix2pixcc.__file__, "prepared cube, or no FITS file"),
+    ("nowhere.fits", "cannot read nowhere.fits: No such file"), (pix2pixcc.__file__, "prepared cube, or no FITS file"),
     ((np.ones((32, 32)), fits.Header({"TELESCOP": "SOHO", "INSTRUME": "EIT"})), r"array: neither EUVI, .* SOHO EIT\)")])
 def test_what_cannot_be_prepared_is_named(image, words):
     with pytest.raises(UserError, match=words):

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
 from sunpy.map import GenericMap
 
 from pix2pixcc.generation.products import SAME_GROUP
 from pix2pixcc.generation.sources import PreparedImage, is_raw, raw_sources
 from pix2pixcc.images.cubes import Channel, set_channel_cards
 from pix2pixcc.images.files import Image, image_of, read_image
-from pix2pixcc.images.fits import find_image
+from pix2pixcc.images.fits import open_image
 from pix2pixcc.preparation.index import Record, record_of_header
 from pix2pixcc.preparation.pairing import Choice, Group
 from pix2pixcc.solar.headers import has_observer
@@ -106,8 +107,7 @@ def _is_array_with_header(given: tuple) -> bool:
 def _pixels(given: Any) -> tuple[np.ndarray, fits.Header]:
     """Return the pixels of a Map or of an array with its header, NaN where a Map is masked, and the header."""
     if isinstance(given, GenericMap):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")      # about cards that FITS cannot hold
+        with warnings.catch_warnings(action="ignore"):      # about cards that FITS cannot hold
             header = given.fits_header
         return given.data if given.mask is None else np.where(given.mask, np.nan, given.data), header
     if isinstance(given, tuple) and _is_array_with_header(given):
@@ -120,8 +120,7 @@ def _header_of(meta: Mapping[str, Any]) -> fits.Header:
     """Return the cards of metadata; what no card can hold, such as SunPy's comments of several lines, is left out."""
     header = fits.Header()
     for keyword, value in meta.items():
-        with contextlib.suppress(ValueError), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with contextlib.suppress(ValueError), warnings.catch_warnings(action="ignore"):
             header[keyword] = value
     return header
 
@@ -150,10 +149,8 @@ def _is_cube(given: Any, *, described: bool) -> bool:
     elif format_of(given) not in FITS_FORMATS:
         return True
     else:
-        try:
-            _, shape, header = find_image(given)
-        except (UserError, OSError, ValueError, KeyError, EOFError):      # which the reader of raw files explains
-            return False
+        with warnings.catch_warnings(action="ignore", category=AstropyUserWarning), open_image(given) as hdu:
+            shape, header = hdu.shape, hdu.header
     return len(shape) > 2 or "CHAN1" in header or not (described or is_raw(header))
 
 

@@ -17,13 +17,13 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
 from pix2pixcc.images.cubes import Channel
-from pix2pixcc.images.fits import find_image
+from pix2pixcc.images.fits import open_image
 from pix2pixcc.pipeline import Scaling
-from pix2pixcc.solar.geometry import LIMB, observer_disk_mask
+from pix2pixcc.solar.geometry import LIMB, disk_of_header
 from pix2pixcc.solar.headers import set_times, sky_of_header
 from pix2pixcc.solar.instruments import spacecraft_of
 from pix2pixcc.solar.observations import mean_time, parse_utc
-from pix2pixcc.utils import VERSION, UserError, atomic_path, file_sha256
+from pix2pixcc.utils import VERSION, atomic_path, file_sha256
 
 CONTENT = "AI-generated line-of-sight magnetogram"
 SAME_GROUP = timedelta(hours=12)      # a frontside reference is days older than the images of now
@@ -148,7 +148,7 @@ def product_hdu(magnetogram: np.ndarray, header: fits.Header) -> fits.PrimaryHDU
         data = data[0]
     if data.shape != (header.get("NAXIS2"), header.get("NAXIS1")):
         raise ValueError(f"image {data.shape}, header {header.get('NAXIS2')} x {header.get('NAXIS1')}")
-    data[~observer_disk_mask(header, data.shape)] = np.nan
+    data[~disk_of_header(header, data.shape).mask()] = np.nan
     hdu = fits.PrimaryHDU(data, header)
     hdu.verify("exception")
     return hdu
@@ -194,19 +194,11 @@ def verify_product(path: str | os.PathLike, checkpoint: str | os.PathLike | None
         The file is missing or no FITS file.
     """
     path = Path(path)
-    try:
-        find_image(path)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always", AstropyUserWarning)
-            with fits.open(path, checksum=True) as hdus:
-                hdus.verify("exception")
-                header = hdus[0].header.copy()
-    except UserError:
-        raise
-    # A damaged file leads astropy to anything.
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"cannot read {path}: it is missing, damaged or no FITS file ({reason})") from error
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AstropyUserWarning)
+        with open_image(path, checksum=True) as hdu:
+            hdu.verify("exception")
+            header = hdu.header.copy()
     inputs = inputs_of(header)
     return [_checksums(header, [str(warning.message) for warning in caught]), _checkpoint(path, header, checkpoint),
             Finding(bool(inputs), "inputs: " + ", ".join(inputs) if inputs else "HISTORY names no inputs")]

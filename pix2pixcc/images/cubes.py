@@ -9,7 +9,6 @@ gauss), under a full helioprojective header of the observer. For channel k = 1..
     CHIGH<k>  the value that becomes +1
     CSCALE<k> 'linear' or 'log10'
 
-Solar geometry is in `solar.py`; scaling itself in `pipeline.py`.
 """
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ MAGNETOGRAM_LIMIT = 1500.0         # gauss (Jeong et al. 2022)
 
 @dataclass(frozen=True)
 class Channel:
-    """One channel of a cube: what, when, and the limits (data units) under which it goes to -1..1."""
+    """One channel of a cube: what it is, when, and the limits (data units) under which it goes to -1..1."""
 
     name: str
     time: str = ""
@@ -37,26 +36,35 @@ class Channel:
 
     @classmethod
     def euv(cls, name: str, time: str) -> Channel:
-        """An EUV image of disk median 100, log10 scaled."""
+        """Return the channel of an EUV image of disk median 100, log10 scaled."""
         return cls(name, time, *EUV_LIMITS, "log10")
 
     @classmethod
     def magnetogram(cls, name: str, time: str, limit: float = MAGNETOGRAM_LIMIT) -> Channel:
-        """A line-of-sight magnetogram in gauss, linearly scaled."""
+        """Return the channel of a line-of-sight magnetogram in gauss, linearly scaled."""
         return cls(name, time, -limit, limit, "linear")
 
     @property
     def is_magnetogram(self) -> bool:
+        """Return whether its name is that of a magnetogram."""
         return "HMI" in self.name or "magnetogram" in self.name.lower()
 
     def to_dict(self) -> dict:
+        """Return its fields, as JSON holds them."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, content: dict) -> Channel:
-        """From `to_dict`; `ValueError` or `TypeError` for anything else."""
+        """Return the channel of `to_dict`'s fields.
+
+        Raises
+        ------
+        ValueError, TypeError
+            They are anything else.
+        """
         channel = cls(**content)
-        if not (isinstance(channel.name, str) and isinstance(channel.time, str) and channel.scale in ("linear", "log10")):
+        words = isinstance(channel.name, str) and isinstance(channel.time, str)
+        if not words or channel.scale not in ("linear", "log10"):
             raise ValueError(f"no channel: {content}")
         return replace(channel, lower=float(channel.lower), upper=float(channel.upper))
 
@@ -72,7 +80,7 @@ def set_channel_cards(header: fits.Header, channels: list[Channel]) -> None:
 
 
 def read_channel_cards(header: fits.Header, count: int) -> list[Channel] | None:
-    """The `count` channels that a header describes, or None if it does not describe all of them."""
+    """Return the `count` channels that a header describes, or None if it does not describe all of them."""
     if any(f"CHAN{k}" not in header for k in range(1, count + 1)):
         return None
     return [Channel(str(header[f"CHAN{k}"]), str(header.get(f"CTIME{k}", "")),

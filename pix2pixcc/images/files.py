@@ -1,7 +1,7 @@
 """One image file of nine formats to one float32 array `(C, H, W)`, and back.
 
 A file is believed only as far as it goes: the size it declares is checked against its length before memory is taken for
-it, and nothing is ever unpickled. Scaling, pairs and datasets are in `pipeline.py`.
+it, and nothing is ever unpickled.
 """
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import math
 import os
 import stat
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from astropy.io import fits
 from PIL import Image as PillowImage
 
 from pix2pixcc.images.cubes import Channel, read_channel_cards
-from pix2pixcc.images.fits import read_fits_image, refuse_bomb
+from pix2pixcc.images.fits import CheckShape, open_image, refuse_bomb, refuse_damage
 from pix2pixcc.utils import FITS_FORMATS, FORMATS, UserError, atomic_path, format_of, natural_key
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())      # what it says of a damaged file is in our error
@@ -35,12 +34,18 @@ class Image:
 
     Attributes
     ----------
-    data : float32 array of shape (C, H, W), H = W
-    header : the FITS header, or None for the other formats
-    channels : what the cards of the header say of each channel, or None
-    is_8bit : whether the file holds 8-bit integers
-    path : where it was read
-    dtype : of the pixels in the file
+    data : float32 ndarray (C, H, W)
+        Square: H = W.
+    header : `~astropy.io.fits.Header` or None
+        None for formats other than FITS.
+    channels : list of `Channel` or None
+        What the cards of the header say of each channel.
+    is_8bit : bool
+        Whether the file holds 8-bit integers.
+    path : path
+        Where it was read.
+    dtype : str
+        Of the pixels in the file.
     """
 
     data: np.ndarray
@@ -52,13 +57,16 @@ class Image:
 
 
 def list_images(folder: str | os.PathLike, data_format: str, *, side: str = "input") -> list[Path]:
-    """The images of one format in a folder, in natural order; for FITS also `.gz` and `.fz`.
+    """List the images of one format in a folder, in natural order; for FITS also `.gz` and `.fz`.
 
     Parameters
     ----------
-    folder : where to look, not in its folders
-    data_format : one of `FORMATS`
-    side : 'input' or 'target', to name the flag in messages
+    folder : path
+        Where to look, not in its folders.
+    data_format : str
+        One of `FORMATS`.
+    side : {'input', 'target'}
+        To name the flag in messages.
 
     Raises
     ------
@@ -86,9 +94,11 @@ def read_image(path: str | os.PathLike, channels: int, *, side: str = "input") -
 
     Parameters
     ----------
-    path : the file
-    channels : how many the image must have; the channel axis, first or last, is found by this length
-    side : 'input' or 'target', to name the flag in messages
+    path : path
+    channels : int
+        How many the image must have; the channel axis, first or last, is found by this length.
+    side : {'input', 'target'}
+        To name the flag in messages.
 
     Raises
     ------
@@ -104,27 +114,17 @@ def read_image(path: str | os.PathLike, channels: int, *, side: str = "input") -
     def check_shape(shape: tuple[int, ...]) -> None:
         _channel_axis(shape, channels, path, side)
 
-    try:
+    with refuse_damage(path, data_format), warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise UserError(f"{path} is not a regular file; remove it or put an image there")
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            raw, header = _READERS[data_format](path, status.st_size, check_shape)
-            return image_of(raw, header, channels, path, side=side)
-    except UserError:
-        raise
-    except (FileNotFoundError, PermissionError) as error:
-        raise UserError(f"cannot read {path}: {error.strerror}. Check the name, the link behind it and its permissions") from error
-    # The decoders raise whatever a damaged file leads them to, from struct.error to RecursionError.
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"cannot read {path}: it is damaged, or not {data_format} ({reason}); "
-                        "replace it with a good copy, or move it away") from error
+        raw, header = _READERS[data_format](path, status.st_size, check_shape)
+        return image_of(raw, header, channels, path, side=side)
 
 
 def image_of(raw: np.ndarray, header: fits.Header | None, channels: int, path: Path, *, side: str = "input") -> Image:
-    """Return the image of an array and its header; a big-endian `raw` may be turned in place. `path` is named in messages.
+    """Return the image of an array and its header; a big-endian `raw` may be turned in place; `path` is for messages.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def image_of(raw: np.ndarray, header: fits.Header | None, channels: int, path: P
 
 
 def _channel_axis(shape: tuple[int, ...], channels: int, path: Path, side: str) -> int | None:
-    """Which axis of a square image counts the channels (None: a plane), or a `UserError` that names file, shape and flag."""
+    """Return which axis of a square image counts the channels (None: a plane), or refuse its shape by file and flag."""
     text = " x ".join(map(str, shape)) or "a single number"
     if len(shape) == 2 and channels == 1:
         axis, plane = None, shape
@@ -152,14 +152,16 @@ def _channel_axis(shape: tuple[int, ...], channels: int, path: Path, side: str) 
         raise UserError(f"{path} is {text}, which has no channel axis of length {channels}, first or last: "
                         f"set --{side}_ch to its channels, or give images of that many")
     if plane[0] != plane[1] or plane[0] == 0:
-        raise UserError(f"{path} is {text}: images must be square and hold pixels; crop or register it first (pix2pixCC_Prepare.py)")
+        raise UserError(f"{path} is {text}: images must be square and hold pixels; "
+                        "crop or register it first (pix2pixCC_Prepare.py)")
     if plane[0] > MAX_SIDE:
-        raise UserError(f"{path} declares {text} pixels, more than {MAX_SIDE} on a side: the header is damaged, or bin the image first")
+        raise UserError(f"{path} declares {text} pixels, more than {MAX_SIDE} on a side: "
+                        "the header is damaged, or bin the image first")
     return axis
 
 
 def _channels_first(raw: np.ndarray, axis: int | None) -> np.ndarray:
-    """Native float32 `(C, H, W)` in one conversion; float32 that was read in this order keeps its memory."""
+    """Return native float32 `(C, H, W)` in one conversion; float32 that was read in this order keeps its memory."""
     if raw.dtype.kind not in "biuf":
         raise ValueError(f"its pixels are of type {raw.dtype}, not numbers")
     if axis != 2:
@@ -173,7 +175,7 @@ def _channels_first(raw: np.ndarray, axis: int | None) -> np.ndarray:
 
 
 def _any_finite(channel: np.ndarray) -> bool:
-    """Whether any pixel is finite; a sparse look answers for nearly every file."""
+    """Return whether any pixel is finite; a sparse look answers for nearly every file."""
     return bool(np.isfinite(channel[::16, ::16]).any() or np.isfinite(channel).any())
 
 
@@ -181,19 +183,20 @@ def _described_channels(header: fits.Header, channels: int, path: Path) -> list[
     try:
         return read_channel_cards(header, channels)
     except (ValueError, TypeError, fits.VerifyError) as error:
-        raise UserError(f"{path}: the cards CHAN1..CSCALE{channels} cannot be read ({error}); write them anew") from error
+        raise UserError(f"{path}: the cards CHAN1..CSCALE{channels} cannot be read ({error}); "
+                        "write them anew") from error
 
 
-_Checked = Callable[[tuple[int, ...]], None]
 _Raw = tuple[np.ndarray, fits.Header | None]
 
 
-def _read_fits(path: Path, file_bytes: int, check_shape: _Checked) -> _Raw:
-    return read_fits_image(path, check_shape)
+def _read_fits(path: Path, file_bytes: int, check_shape: CheckShape) -> _Raw:
+    with open_image(path, check_shape) as hdu:
+        return hdu.data, hdu.header
 
 
-def _read_npy(path: Path, file_bytes: int, check_shape: _Checked) -> _Raw:
-    """A plain array; mapping it first checks its shape against the file without reading or allocating."""
+def _read_npy(path: Path, file_bytes: int, check_shape: CheckShape) -> _Raw:
+    """Read a plain array; mapping it first checks its shape against the file without reading or allocating."""
     with open(path, "rb") as file:
         beginning = file.read(6)
     if beginning.startswith(b"PK"):
@@ -210,8 +213,8 @@ def _read_npy(path: Path, file_bytes: int, check_shape: _Checked) -> _Raw:
     return np.load(path, allow_pickle=False), None
 
 
-def _read_tiff(path: Path, file_bytes: int, check_shape: _Checked) -> _Raw:
-    """One page of any number of samples, or one page a channel."""
+def _read_tiff(path: Path, file_bytes: int, check_shape: CheckShape) -> _Raw:
+    """Read one page of any number of samples, or one page per channel."""
     with tifffile.TiffFile(path) as tiff:
         pages, first = list(tiff.pages), tiff.pages.first
         shape = first.shape if len(pages) == 1 else (len(pages), *first.shape)
@@ -234,7 +237,7 @@ def _read_tiff(path: Path, file_bytes: int, check_shape: _Checked) -> _Raw:
 
 
 def _decode_with_pillow(path: Path, pages: int) -> list[np.ndarray]:
-    """For the compressions that tifffile leaves to another package: LZW, JPEG."""
+    """Read pages in the compressions that tifffile leaves to another package: LZW, JPEG."""
     with PillowImage.open(path, formats=("TIFF",)) as picture:
         planes = []
         for page in range(pages):
@@ -243,8 +246,8 @@ def _decode_with_pillow(path: Path, pages: int) -> list[np.ndarray]:
     return planes
 
 
-def _read_picture(path: Path, file_bytes: int, check_shape: _Checked) -> _Raw:
-    """PNG or JPEG. Pillow would cut 16-bit colour down to 8 bits; torchvision does not."""
+def _read_picture(path: Path, file_bytes: int, check_shape: CheckShape) -> _Raw:
+    """Read a PNG or JPEG; 16-bit colour by torchvision, since Pillow would cut it down to 8 bits."""
     # From memory, where a chunk that declares 4 GB reads no further than the file goes.
     with PillowImage.open(io.BytesIO(path.read_bytes()), formats=("PNG", "JPEG")) as picture:
         mode = {"1": "L", "P": "RGB"}.get(picture.mode, picture.mode)
@@ -263,22 +266,24 @@ def _png_bit_depth(path: Path) -> int:
         return file.read(25)[24]
 
 
-_READERS = {name: _read_fits for name in FITS_FORMATS} | {"npy": _read_npy, "tif": _read_tiff, "tiff": _read_tiff,
-                                                         "png": _read_picture, "jpg": _read_picture, "jpeg": _read_picture}
+_READERS = {**dict.fromkeys(FITS_FORMATS, _read_fits), "npy": _read_npy, "tif": _read_tiff, "tiff": _read_tiff,
+            "png": _read_picture, "jpg": _read_picture, "jpeg": _read_picture}
 
 
 def write_image(path: str | os.PathLike, data: np.ndarray, header: fits.Header | None = None) -> None:
     """Write an image in data units in the format of the name's extension, atomically.
 
-    FITS, npy and TIFF hold float32 as it is: `(H, W)` for one channel, else channels first (TIFF: one page a channel).
-    PNG and JPEG hold one or three channels, rounded to 8 bits and clipped to 0..255, NaN as 0: good for images that were
-    8-bit to begin with, not for gauss.
+    FITS, npy and TIFF hold float32 as it is: `(H, W)` for one channel, else channels first (TIFF: one page per
+    channel). PNG and JPEG hold one or three channels, rounded to 8 bits and clipped to 0..255, NaN as 0: good for
+    images that were 8-bit to begin with, not for gauss.
 
     Parameters
     ----------
-    path : where to write; a file that stands there is replaced
-    data : array of shape (C, H, W)
-    header : for FITS formats only; the cards of the data's structure are set to fit
+    path : path
+        Where to write; a file that stands there is replaced.
+    data : ndarray (C, H, W)
+    header : `~astropy.io.fits.Header`, optional
+        For FITS formats only; the cards of the data's structure are set to fit.
 
     Raises
     ------
@@ -301,8 +306,10 @@ def write_image(path: str | os.PathLike, data: np.ndarray, header: fits.Header |
     elif data_format and len(data) in (1, 3):
         pixels = np.rint(np.clip(np.nan_to_num(image, nan=0.0), 0, 255)).astype(np.uint8)
         with atomic_path(path) as temporary:
-            PillowImage.fromarray(pixels if pixels.ndim == 2 else pixels.transpose(1, 2, 0)).save(temporary, quality=100, subsampling=0)
+            picture = PillowImage.fromarray(pixels if pixels.ndim == 2 else pixels.transpose(1, 2, 0))
+            picture.save(temporary, quality=100, subsampling=0)
     elif data_format:
-        raise UserError(f"{path}: {data_format} holds 1 or 3 channels, not {len(data)}; use --data_format_target fits, npy or tif")
+        raise UserError(f"{path}: {data_format} holds 1 or 3 channels, not {len(data)}; "
+                        "use --data_format_target fits, npy or tif")
     else:
         raise UserError(f"{path}: unknown format; name it with one of {', '.join(FORMATS)}")

@@ -1,7 +1,4 @@
-"""From a group of raw files to a cube: read, judge, register, stack; many at a time, and never twice.
-
-What belongs together is decided in `pairing.py`; calibration and registration are in `solar.py`.
-"""
+"""From a group of raw files to a cube: read, judge, register, stack; many at a time, and never twice."""
 from __future__ import annotations
 
 import hashlib
@@ -16,24 +13,18 @@ import numpy as np
 from astropy.io import fits
 
 from pix2pixcc.images.cubes import Channel, write_cube
+from pix2pixcc.images.fits import open_image
 from pix2pixcc.preparation.index import Record, without_path
 from pix2pixcc.preparation.pairing import Choice, Group, Missing
+from pix2pixcc.preparation.settings import MAX_MISSING, Settings
 from pix2pixcc.solar.headers import mean_header
 from pix2pixcc.solar.instruments import SPACECRAFT
 from pix2pixcc.solar.observations import Observation, mean_time, read_observation
-from pix2pixcc.solar.quality import DEFAULT_MAX_MISSING, quality_problem
+from pix2pixcc.solar.quality import quality_problem
 from pix2pixcc.solar.registration import prepare_channel
 from pix2pixcc.utils import VERSION, UserError
 
 KEY_CARD = "PREPKEY"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What besides the files decides a cube's values."""
-
-    size: int = 1024
-    max_missing: float = DEFAULT_MAX_MISSING
 
 
 class IncompleteGroup(UserError):
@@ -53,7 +44,7 @@ class Prepared:
     Attributes
     ----------
     data : float32 ndarray (C, size, size)
-    header : fits.Header
+    header : `~astropy.io.fits.Header`
         The observer at the mean time of the EUV images.
     channels : list of Channel
     sources : list of Record
@@ -70,14 +61,15 @@ class Prepared:
 
     @property
     def time(self) -> datetime:
-        """The mean time of the EUV images, as the product calls itself by."""
+        """Return the mean time of the EUV images, by which the product is called."""
         return datetime.fromisoformat(self.header["DATE-OBS"])
 
 
 def stem_of_group(group: Group, sources: Sequence[Record]) -> str:
-    """`stereo_b_20110305_120403`: the observer and the mean time of the EUV images of now."""
+    """Return the name of a cube: observer and mean time of the EUV images of now, `stereo_b_20110305_120403`."""
     now = [source.when for choice, source in zip(group.choices, sources, strict=True) if not choice.is_reference]
-    return f"{SPACECRAFT[group.observer].stem}_{mean_time(now) + timedelta(seconds=0.5):%Y%m%d_%H%M%S}"      # the nearest second
+    rounded = mean_time(now) + timedelta(seconds=0.5)
+    return f"{SPACECRAFT[group.observer].stem}_{rounded:%Y%m%d_%H%M%S}"
 
 
 def _known_problem(record: Record, settings: Settings) -> str:
@@ -86,7 +78,7 @@ def _known_problem(record: Record, settings: Settings) -> str:
 
 def _prepare_choice(choice: Choice, group: Group, settings: Settings, problems: dict[str, str],
                     read: Callable[[str], Observation]) -> tuple[np.ndarray, Channel, fits.Header, Record]:
-    """The first good image of a channel, registered; what is bad goes to `problems`."""
+    """Return the first good image of a channel, registered; what is bad goes to `problems`."""
     tried = {}
     for record in choice.candidates:
         reason = problems.get(record.path) or _known_problem(record, settings)
@@ -96,27 +88,28 @@ def _prepare_choice(choice: Choice, group: Group, settings: Settings, problems: 
                 reason = quality_problem(observation, max_missing=settings.max_missing) or ""
                 if not reason:
                     return *prepare_channel(observation, settings.size), record
-            except (UserError, ValueError, ArithmeticError) as error:      # SunPy and WCS refuse odd headers in many ways
-                reason = without_path(str(error), record.path)
+            # Headers can be wrong in any way, and SunPy and wcslib raise anything.
+            except Exception as error:
+                reason = without_path(str(error), record.path) or type(error).__name__
         problems[record.path] = tried[record.path] = reason
     raise IncompleteGroup(Missing(group.observer, group.time, choice.name, choice.candidates[0].when, "no good image",
                                   is_reference=choice.is_reference), tried)
 
 
-def prepare_group(group: Group, size: int, *, max_missing: float = DEFAULT_MAX_MISSING,
-                  read: Callable[[str], Observation] = read_observation) -> Prepared:
+def prepare_group(group: Group, size: int, *, max_missing: float = MAX_MISSING,
+                  read: Callable[[str], Observation] | None = None) -> Prepared:
     """Read, calibrate and register one image of each channel, falling back on the next best where one is bad.
 
     Parameters
     ----------
     group : Group
-        From `pairing.farside_groups` or `pairing.frontside_pairs`.
+        From `farside_groups` or `frontside_pairs`.
     size : int
         Side of the cube in pixels.
     max_missing : float
         The greatest share of missing pixels on the disk.
-    read : callable
-        Reads the image of a record's path.
+    read : callable, optional
+        Reads the image of a record's path; by default the file there.
 
     Raises
     ------
@@ -128,7 +121,7 @@ def prepare_group(group: Group, size: int, *, max_missing: float = DEFAULT_MAX_M
     data = np.empty((len(group.choices), size, size), np.float32)
     channels, headers, sources = [], [], []
     for k, choice in enumerate(group.choices):
-        data[k], channel, header, record = _prepare_choice(choice, group, settings, problems, read)
+        data[k], channel, header, record = _prepare_choice(choice, group, settings, problems, read or read_observation)
         channels.append(channel)
         headers.append(header)
         sources.append(record)
@@ -138,7 +131,7 @@ def prepare_group(group: Group, size: int, *, max_missing: float = DEFAULT_MAX_M
 
 @dataclass(frozen=True)
 class Job:
-    """The cubes of one time: each a group and the folder that it goes to. The first names them all."""
+    """The cubes of one time: each a group and the folder that it goes to; the first names them all."""
 
     groups: tuple[Group, ...]
     folders: tuple[str, ...]
@@ -158,68 +151,68 @@ class Outcome:
 
 
 def _key(job: Job, sources: Sequence[Record]) -> str:
-    """A digest of the settings and of each channel's file: the same key, the same cube."""
-    content = [VERSION, job.settings.size, job.settings.max_missing, [choice.name for group in job.groups for choice in group.choices],
+    """Return a digest of the settings and of each channel's file: the same key, the same cube."""
+    content = [VERSION, job.settings.size, job.settings.max_missing,
+               [choice.name for group in job.groups for choice in group.choices],
                [(os.path.basename(record.path), record.size, int(record.mtime)) for record in sources]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
 def _is_finished(path: Path, key: str) -> bool:
-    """Whether `path` is a whole cube made under `key`."""
+    """Return whether `path` is a whole cube made under `key`."""
     try:
-        header = fits.getheader(path)
-        data_bytes = 4 * header["NAXIS1"] * header["NAXIS2"] * header["NAXIS3"]
-        return header.get(KEY_CARD) == key and path.stat().st_size > data_bytes
-    except (OSError, KeyError):
+        with open_image(path) as hdu:
+            return hdu.header.get(KEY_CARD) == key
+    except UserError:
         return False
 
 
-def _expected_sources(job: Job) -> tuple[list[list[Record]], dict[str, str]] | None:
-    """The files that the job would take as far as is known without reading one, or None if a channel has none left."""
-    known, sources = {}, []
+def _expected_sources(job: Job) -> list[list[Record]] | None:
+    """Return the files that the job would take, as far as is known without reading one; None if a channel has none."""
+    sources = []
     for group in job.groups:
-        of_group = []
-        for choice in group.choices:
-            for record in choice.candidates:
-                reason = _known_problem(record, job.settings)
-                if not reason:
-                    of_group.append(record)
-                    break
-                known[record.path] = reason
-            else:
-                return None
-        sources.append(of_group)
-    return sources, known
+        good = [[record for record in choice.candidates if not _known_problem(record, job.settings)]
+                for choice in group.choices]
+        if not all(good):
+            return None
+        sources.append([some[0] for some in good])
+    return sources
+
+
+def _known_problems(job: Job, sources: Sequence[Sequence[Record]]) -> dict[str, str]:
+    """Return what is known to be bad of the candidates that go before `sources`, the files of each channel."""
+    return {record.path: _known_problem(record, job.settings)
+            for group, some in zip(job.groups, sources, strict=True)
+            for choice, source in zip(group.choices, some, strict=True)
+            for record in choice.candidates[:choice.candidates.index(source)]}
 
 
 def make_cubes(job: Job) -> Outcome:
     """Write the cubes of `job`, unless they are there, made of the same files under the same settings."""
     expected = _expected_sources(job)
     if expected is not None:
-        sources, problems = expected
-        paths = _paths(job, sources)
-        key = _key(job, [record for some in sources for record in some])
+        paths, key, sources = _names(job, expected)
         if all(_is_finished(path, key) for path in paths):
-            return Outcome("present", job, [str(path) for path in paths], problems, [record.path for some in sources for record in some])
-    problems = {}
+            return Outcome("present", job, list(map(str, paths)), _known_problems(job, expected), sources)
+    problems: dict[str, str] = {}
     prepared = []
     try:
         for group in job.groups:
-            cube = prepare_group(group, job.settings.size, max_missing=job.settings.max_missing)
-            problems |= cube.problems
-            prepared.append(cube)
+            prepared.append(prepare_group(group, job.settings.size, max_missing=job.settings.max_missing))
+            problems |= prepared[-1].problems
     except IncompleteGroup as incomplete:
         return Outcome("incomplete", job, [], problems | incomplete.problems, missing=incomplete.missing)
-    paths = _paths(job, [cube.sources for cube in prepared])
-    key = _key(job, [record for cube in prepared for record in cube.sources])
-    for path, cube in zip(reversed(paths), reversed(prepared), strict=True):       # the input last: it stands for the whole pair
+    paths, key, sources = _names(job, [cube.sources for cube in prepared])
+    for path, cube in list(zip(paths, prepared, strict=True))[::-1]:      # the input last: it stands for the pair
         cube.header[KEY_CARD] = (key, "digest of the inputs and settings")
-        for k, record in enumerate(cube.sources, 1):
-            cube.header[f"FILE{k}"] = os.path.basename(record.path).encode("unicode_escape").decode()      # a header is ASCII
+        for k, record in enumerate(cube.sources, 1):      # a header is ASCII
+            cube.header[f"FILE{k}"] = os.path.basename(record.path).encode("unicode_escape").decode()
         write_cube(path, cube.data, cube.header, cube.channels)
-    return Outcome("written", job, [str(path) for path in paths], problems, [record.path for cube in prepared for record in cube.sources])
+    return Outcome("written", job, list(map(str, paths)), problems, sources)
 
 
-def _paths(job: Job, sources: Sequence[Sequence[Record]]) -> list[Path]:
-    stem = stem_of_group(job.groups[0], sources[0])
-    return [Path(folder) / f"{stem}.fits" for folder in job.folders]
+def _names(job: Job, sources: Sequence[Sequence[Record]]) -> tuple[list[Path], str, list[str]]:
+    """Return the paths of the cubes, their key and the paths of the files that they are made of."""
+    name = stem_of_group(job.groups[0], sources[0]) + ".fits"
+    records = [record for some in sources for record in some]
+    return [Path(folder, name) for folder in job.folders], _key(job, records), [record.path for record in records]

@@ -1,11 +1,12 @@
 """Which pairs are kept for the test, and which training pairs would give their fields away.
 
-A model is tested on a Sun that it has not seen: not at the test's time, and not by way of a frontside reference, which shows the Sun of
-one rotation before. Active regions live for weeks and turn by 13 degrees a day; pairs a day apart are nearly the same picture, pairs half
-a rotation (13.6 days) apart share no disk.
+A model is tested on a Sun that it has not seen: not at the test's time, and not by way of a frontside reference, which
+shows the Sun of one rotation before. Active regions live for weeks and turn by 13 degrees a day; pairs a day apart are
+nearly the same picture, pairs half a rotation (13.6 days) apart share no disk.
 """
 from __future__ import annotations
 
+import calendar
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +30,13 @@ class TestDays:
 
     @classmethod
     def parse(cls, months: Sequence[str], dates: Sequence[str]) -> TestDays:
-        """Read `--test_months 9 2014-10` and `--test_dates 2011-03-05 2012-01-01:2012-01-31`."""
+        """Read `--test_months 9 2014-10` and `--test_dates 2011-03-05 2012-01-01:2012-01-31`.
+
+        Raises
+        ------
+        UserError
+            A month or a date is none; the message names the flag.
+        """
         of_every_year, spans = set(), []
         for text in months:
             match = re.fullmatch(r"(?:(\d{4})-)?(\d{1,2})", text)
@@ -37,7 +44,7 @@ class TestDays:
                 raise UserError(f"--test_months {text}: it should be a month of every year (9) or of one (2014-09)")
             if match[1]:
                 year, month = int(match[1]), int(match[2])
-                spans.append((date(year, month, 1), date.fromordinal(date(year + month // 12, month % 12 + 1, 1).toordinal() - 1)))
+                spans.append((date(year, month, 1), date(year, month, calendar.monthrange(year, month)[1])))
             else:
                 of_every_year.add(int(match[2]))
         for text in dates:
@@ -45,15 +52,17 @@ class TestDays:
             try:
                 spans.append((date.fromisoformat(first), date.fromisoformat(last or first)))
             except ValueError as error:
-                raise UserError(f"--test_dates {text}: it should be a day (2011-03-05) or a span (2011-03-01:2011-03-31)") from error
+                raise UserError(f"--test_dates {text}: it should be a day (2011-03-05) or a span "
+                                "(2011-03-01:2011-03-31)") from error
         return cls(frozenset(of_every_year), tuple(spans))
 
     def __contains__(self, time: datetime) -> bool:
         return time.month in self.months or any(first <= time.date() <= last for first, last in self.spans)
 
 
-def near_test(times: Sequence[datetime], test_times: Sequence[datetime], *, reference: bool, gap_days: float) -> list[bool]:
-    """Which of `times`, trained on, would show the Sun as it is within `gap_days` of a test time.
+def near_test(times: Sequence[datetime], test_times: Sequence[datetime], *, reference: bool,
+              gap_days: float) -> list[bool]:
+    """Return which of `times`, trained on, would show the Sun as it is within `gap_days` of a test time.
 
     With `reference` a pair shows the Sun twice: at its time and one rotation before. So does a test pair.
     """
@@ -70,18 +79,19 @@ def _days(times: Sequence[datetime]) -> np.ndarray:
 
 def split_pairs(pairs: Sequence[Pair], is_test: Sequence[bool], *, reference: bool, gap_days: float,
                 other_tests: Sequence[datetime] = ()) -> tuple[list[Pair], list[Pair], int]:
-    """Divide pairs in those to train on and those to test, so that no test field was seen in training.
+    """Divide pairs into those to train on and those to test, so that no test field was seen in training.
 
     Parameters
     ----------
-    pairs, is_test
-        The pairs, and which of them are to be tested.
+    pairs : sequence of Pair
+    is_test : sequence of bool
+        Which of them are to be tested.
     reference : bool
-        Whether inputs hold a frontside reference. Then a training pair is dropped also when its reference falls on a test time, or its
-        time on the reference of a test pair.
+        Whether inputs hold a frontside reference. Then a training pair is dropped also when its reference falls on a
+        test time, or its time on the reference of a test pair.
     gap_days : float
         How near is too near; negative: drop none.
-    other_tests
+    other_tests : sequence of datetime
         Test times that exist already.
 
     Returns
@@ -93,13 +103,14 @@ def split_pairs(pairs: Sequence[Pair], is_test: Sequence[bool], *, reference: bo
     others = [pair for pair, test in zip(pairs, is_test, strict=True) if not test]
     if gap_days < 0:
         return others, tests, 0
-    near = near_test([pair.time for pair in others], [*(pair.time for pair in tests), *other_tests], reference=reference, gap_days=gap_days)
+    test_times = [*(pair.time for pair in tests), *other_tests]
+    near = near_test([pair.time for pair in others], test_times, reference=reference, gap_days=gap_days)
     train = [pair for pair, drop in zip(others, near, strict=True) if not drop]
     return train, tests, len(others) - len(train)
 
 
 def times_in(folder: Path) -> list[datetime]:
-    """The times of the cubes in a folder, from their names."""
+    """Return the times of the cubes in a folder, from their names."""
     return [time for path in sorted(folder.glob("[!.]*.fits")) if (time := time_in_name(path.name))]
 
 
@@ -109,5 +120,6 @@ def check_earlier_training(out: Path, test_times: list[datetime], reference: boo
     near = near_test(earlier, test_times, reference=reference, gap_days=gap_days)
     seen = [time for time, is_near in zip(earlier, near, strict=True) if is_near]
     if seen:
-        raise UserError(f"{out / 'Train'} already holds {len(seen)} pairs that show the Sun of the test set, the first of "
-                        f"{seen[0]:%Y-%m-%dT%H:%M}: choose another --out, remove that folder, or give --allow_overlap")
+        raise UserError(f"{out / 'Train'} already holds {len(seen)} pairs that show the Sun of the test set, "
+                        f"the first of {seen[0]:%Y-%m-%dT%H:%M}: choose another --out, remove that folder, "
+                        "or give --allow_overlap")

@@ -1,14 +1,12 @@
 """A raw archive's files, known by their headers: found in any nesting, read once, and remembered.
 
-`index_archive` walks folders of AIA, HMI and EUVI files, reads each header once, in parallel, and keeps what it learned in one small
-file (JSON lines; a file whose size and modification time are unchanged is not opened again). No pixel is read here. What belongs
-together in time is in `pairing.py`; pixels are in `preparation.py`.
+What is learned is kept in one small file of JSON lines; a raw file whose size and modification time are unchanged is
+not opened again.
 """
 from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
 import stat
 import time
@@ -19,10 +17,12 @@ from datetime import datetime
 from astropy.io import fits
 from tqdm import tqdm
 
+from pix2pixcc.images.fits import is_number
 from pix2pixcc.parallel.workers import in_parallel
 from pix2pixcc.solar.headers import registered_header
+from pix2pixcc.solar.instruments import SDO, spacecraft_of
 from pix2pixcc.solar.observations import identify, read_header
-from pix2pixcc.solar.quality import quality_problem
+from pix2pixcc.solar.quality import header_problem
 from pix2pixcc.utils import UserError, atomic_path
 
 RAW_SUFFIXES = (".fits", ".fts", ".fit", ".fits.gz", ".fts.gz", ".fit.gz", ".fz")
@@ -39,9 +39,9 @@ class Record:
     path, size, mtime
         Where it lies, bytes, modification time (s): with the same three, the file is not opened again.
     name : str
-        What it observed, as `cubes.Channel.name`; empty for what is no AIA, HMI or EUVI image.
+        What it observed, as `Channel.name`; empty for what is no AIA, HMI or EUVI image.
     time : str
-        Mean time of the exposure, UTC, ISO 8601.
+        Time of the observation (DATE-OBS), UTC, ISO 8601.
     problem : str
         Why the header forbids its use; empty if it is good.
     longitude : float
@@ -68,16 +68,18 @@ class Record:
 
     @property
     def when(self) -> datetime:
+        """Return the time of the observation."""
         return datetime.fromisoformat(self.time)
 
     @property
     def rank(self) -> tuple[float, ...]:
-        """The greater, the better a file of one exposure: higher level, fewer missing values, more pixels, newer."""
+        """Return what is greater for the better file of one exposure: level, fewer missing values, pixels, newness."""
         return self.level, -self.missing, self.pixels, self.mtime
 
 
-def find_files(folders: Iterable[str | os.PathLike[str]], exclude: str | os.PathLike[str] | None = None) -> list[Record]:
-    """Every FITS file under `folders`, unread, sorted by path; `exclude` is a folder not to enter.
+def find_files(folders: Iterable[str | os.PathLike[str]],
+               exclude: str | os.PathLike[str] | None = None) -> list[Record]:
+    """Find every FITS file under `folders`, unread, sorted by path; `exclude` is a folder not to enter.
 
     Raises
     ------
@@ -90,29 +92,29 @@ def find_files(folders: Iterable[str | os.PathLike[str]], exclude: str | os.Path
     for folder in roots:
         if not os.path.isdir(folder):
             raise UserError(f"{folder}: there is no such folder")
-        waiting = [folder]
-        while waiting:
-            here = waiting.pop()
-            if os.path.realpath(here) in visited:        # links may lead in circles
-                continue
-            visited.add(os.path.realpath(here))
-            try:
-                entries = list(os.scandir(here))
-            except OSError:                              # its record will say why
-                found[here] = Record(here, 0, 0.0)
-                continue
-            for entry in entries:
-                if os.path.isdir(entry.path):
-                    waiting.append(entry.path)
-                elif entry.name.lower().endswith(RAW_SUFFIXES) and not entry.name.startswith("."):
-                    found |= _unread(entry.path)
+    waiting = roots[::-1]
+    while waiting:
+        here = waiting.pop()
+        if os.path.realpath(here) in visited:        # links may lead in circles
+            continue
+        visited.add(os.path.realpath(here))
+        try:
+            entries = list(os.scandir(here))
+        except OSError:                              # its record will say why
+            found[here] = Record(here, 0, 0.0)
+            continue
+        for entry in entries:
+            if os.path.isdir(entry.path):
+                waiting.append(entry.path)
+            elif entry.name.lower().endswith(RAW_SUFFIXES) and not entry.name.startswith("."):
+                found |= _unread(entry.path)
     if not found:
         raise UserError(f"{', '.join(roots)}: no FITS file lies there (of {', '.join(RAW_SUFFIXES)})")
     return [found[path] for path in sorted(found)]
 
 
 def _unread(path: str) -> dict[str, Record]:
-    """The record of a file, or of a link to nowhere, whose reading will say so; none of a pipe or a device."""
+    """Return the record of a file, or of a link to nowhere, whose reading will say so; none of a pipe or a device."""
     try:
         status = os.stat(path)
     except OSError:
@@ -138,34 +140,31 @@ def record_of_header(record: Record, header: fits.Header) -> Record:
         if identified is None:
             return replace(record, problem=FOREIGN)
         name, when = identified
-        record = replace(record, name=name, time=when.isoformat(), problem=quality_problem(header) or "", level=_level(header),
-                         missing=int(_number(header, "NMISSING", "MISSVALS")), cadence=_number(header, "CADENCE"),
-                         pixels=int(header["NAXIS1"]) * int(header["NAXIS2"]))
+        record = replace(record, name=name, time=when.isoformat(), problem=header_problem(header) or "",
+                         level=_level(header), missing=int(_number(header, "NMISSING", "MISSVALS")),
+                         cadence=_number(header, "CADENCE"), pixels=int(header["NAXIS1"]) * int(header["NAXIS2"]))
         return record if record.problem else replace(record, longitude=_longitude(header, name))
-    except (UserError, ValueError, TypeError, ArithmeticError) as error:       # headers can be wrong in any way
-        return replace(record, problem=without_path(str(error), record.path))
+    # Headers can be wrong in any way, and SunPy and wcslib raise anything.
+    except Exception as error:
+        return replace(record, problem=without_path(str(error), record.path) or type(error).__name__)
 
 
 def without_path(message: str, path: str) -> str:
-    """A `UserError`'s reason alone, where the path has its own column."""
-    return message.removeprefix(f"{path}: ").removeprefix(f"{path} ")
+    """Return a `UserError`'s reason alone, where the path has its own column."""
+    return message.removeprefix("cannot read ").removeprefix(path).removeprefix(":").lstrip()
 
 
 def _number(header: fits.Header, *keywords: str) -> float:
-    for keyword in keywords:
-        value = header.get(keyword)
-        if isinstance(value, int | float) and math.isfinite(value):
-            return float(value)
-    return 0.0
+    return next((float(value) for keyword in keywords if is_number(value := header.get(keyword))), 0.0)
 
 
 def _level(header: fits.Header) -> float:
-    # EUVI has no level keyword; OFFSETCR is the bias that SolarSoft's secchi_prep took off (level 1)
+    # EUVI has no level keyword; OFFSETCR is the bias that SolarSoft's secchi_prep took off (level 1).
     return _number(header, "LVL_NUM") if "LVL_NUM" in header else float(_number(header, "OFFSETCR") > 0)
 
 
 def _longitude(header: fits.Header, name: str) -> float:
-    if name.startswith("SDO"):
+    if spacecraft_of(name) is SDO:
         return 0.0
     if "HGLN_OBS" in header:
         return float(header["HGLN_OBS"])
@@ -173,7 +172,7 @@ def _longitude(header: fits.Header, name: str) -> float:
 
 
 def load_index(path: str | os.PathLike) -> dict[str, Record]:
-    """The remembered records by path; a missing, older or damaged index is an empty one."""
+    """Read the remembered records by path; a missing, older or damaged index is an empty one."""
     names = [field.name for field in fields(Record)]
     records = {}
     with contextlib.suppress(OSError, ValueError, TypeError), open(path, encoding="utf-8") as lines:
@@ -192,22 +191,28 @@ def save_index(path: str | os.PathLike, records: Iterable[Record]) -> None:
         file.writelines(json.dumps(list(vars(record).values())) + "\n" for record in merged.values())
 
 
-def index_archive(folders: Iterable[str | os.PathLike[str]], index_path: str | os.PathLike | None = None, *, n_workers: int = 1,
-                  exclude: str | os.PathLike[str] | None = None, progress: bool = True) -> list[Record]:
-    """A record of every FITS file under `folders`, sorted by path.
+def index_archive(folders: Iterable[str | os.PathLike[str]], index_path: str | os.PathLike | None = None, *,
+                  n_workers: int = 1, exclude: str | os.PathLike[str] | None = None,
+                  progress: bool = True) -> list[Record]:
+    """Return a record of every FITS file under `folders`, sorted by path.
 
     Parameters
     ----------
-    folders
+    folders : iterable of path
         Where raw files lie, in any nesting.
-    index_path
+    index_path : path, optional
         Where headers are remembered; None: nowhere.
-    n_workers
+    n_workers : int
         Processes that read headers.
-    exclude
+    exclude : path, optional
         A folder not to enter (that of the output).
-    progress
-        Draw a progress bar on standard error.
+    progress : bool
+        Whether a progress bar is drawn on standard error.
+
+    Raises
+    ------
+    UserError
+        As `find_files`, or a worker was killed.
     """
     files = find_files(folders, exclude)
     remembered = load_index(index_path) if index_path else {}
@@ -235,5 +240,3 @@ def index_archive(folders: Iterable[str | os.PathLike[str]], index_path: str | o
             if index_path:
                 save_index(index_path, fresh)
     return [known[file.path] for file in files]
-
-

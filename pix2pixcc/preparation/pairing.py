@@ -1,6 +1,6 @@
-"""Which raw files belong together: observations of one time and observer, and the frontside seen when the farside last faced Earth.
+"""Which raw files belong together: of one time and observer, and the frontside of when the farside last faced Earth.
 
-Works on the records of `archive.py`; opens no file. An image serves one time only (a reference may serve several).
+Records of an index are paired; no file is opened. An image serves one time only (a reference may serve several).
 """
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from pix2pixcc.preparation.index import Record
-from pix2pixcc.solar.instruments import AIA_OF_EUVI, EUVI_OF_AIA, MAGNETOGRAM, SDO, STEREO_A, STEREO_B
+from pix2pixcc.preparation.settings import REFERENCE_TOLERANCE_MINUTES, TOLERANCE_MINUTES
+from pix2pixcc.solar.instruments import AIA_OF_EUVI, EUVI, EUVI_OF_AIA, MAGNETOGRAM, SDO, STEREO, spacecraft_of
 from pix2pixcc.solar.observations import mean_time
 from pix2pixcc.solar.orbits import SYNODIC_PERIOD_DAYS, reference_time
 from pix2pixcc.utils import UserError
 
-TOLERANCE_MINUTES = {"train": 10.0, "farside": 20.0}
-REFERENCE_TOLERANCE_MINUTES = 390.0          # archives at 00 and 12 UT have an image within 6 hours of any time
-_SAME_EXPOSURE_S = 5.0                       # AIA takes a passband every 12 s, HMI a magnetogram every 45 s
-_CANDIDATES = 8                              # how many images a time may fall back on
-_OFF_GROUP_S = 86400.0
+EPOCH = datetime(1970, 1, 1)
+_SAME_EXPOSURE_S = 5.0      # AIA takes a passband every 12 s, HMI a magnetogram every 45 s
+_CANDIDATES = 8             # how many images a time may fall back on
 
 
 @dataclass(frozen=True)
@@ -50,11 +49,12 @@ class Pair:
 
     @property
     def time(self) -> datetime:
+        """Return the mean time of the input's EUV images."""
         return self.input.time
 
 
 def _seconds(time: datetime) -> float:
-    return (time - datetime(1970, 1, 1)).total_seconds()
+    return (time - EPOCH).total_seconds()
 
 
 @dataclass
@@ -82,21 +82,26 @@ class Track:
         return track
 
     def near(self, time: float, tolerance: float) -> tuple[Record, ...]:
-        """The images within `tolerance` seconds of `time`: 720 s magnetograms first, then by distance in time, then the better file."""
-        first, last = bisect.bisect_left(self.times, time - tolerance), bisect.bisect_right(self.times, time + tolerance)
-        order = sorted(range(first, last), key=lambda k: (-self.exposures[k][0].cadence if self.name == MAGNETOGRAM else 0,
-                                                          abs(self.times[k] - time)))
+        """Return the images within `tolerance` seconds of `time`, the best first.
+
+        720 s magnetograms go before others, then what is nearer in time, then the better file.
+        """
+        first = bisect.bisect_left(self.times, time - tolerance)
+        last = bisect.bisect_right(self.times, time + tolerance)
+        long_first = self.name == MAGNETOGRAM
+        order = sorted(range(first, last),
+                       key=lambda k: (-self.exposures[k][0].cadence if long_first else 0, abs(self.times[k] - time)))
         return tuple(record for k in order[:_CANDIDATES] for record in self.exposures[k])[:_CANDIDATES]
 
     def nearest(self, time: float) -> Record | None:
-        """The image closest in time, however far."""
+        """Return the image closest in time, however far; None if there is none."""
         k = bisect.bisect_left(self.times, time)
         around = [j for j in (k - 1, k) if 0 <= j < len(self.times)]
         return self.exposures[min(around, key=lambda j: abs(self.times[j] - time))][0] if around else None
 
 
 def tracks_of(records: Iterable[Record]) -> dict[str, Track]:
-    """A track of each passband in an index, of the files whose headers are good."""
+    """Collect the files of an index whose headers are good: a track for each passband."""
     by_name: dict[str, list[Record]] = defaultdict(list)
     for record in records:
         if record.name and not record.problem:
@@ -106,7 +111,7 @@ def tracks_of(records: Iterable[Record]) -> dict[str, Track]:
 
 @dataclass(frozen=True)
 class Missing:
-    """A passband that the group of `time` lacks: it was wanted at `wanted`; `nearest` is the closest image there is, if any."""
+    """A passband that the group of `time` lacks, wanted at `wanted`; `nearest` is the closest image that there is."""
 
     observer: str
     time: datetime
@@ -118,23 +123,25 @@ class Missing:
 
     @property
     def minutes_off(self) -> float:
-        """How far off the nearest image is, in minutes."""
+        """Return how far off the nearest image is, in minutes."""
         return float("inf") if self.nearest is None else abs((self.nearest.when - self.wanted).total_seconds()) / 60
 
     @classmethod
-    def beyond(cls, tracks: dict[str, Track], tolerance: float, observer: str, time: datetime, name: str, wanted: datetime,
-               is_reference: bool = False) -> Missing:
-        """What is missing because nothing lies within `tolerance` minutes of `wanted`."""
+    def beyond(cls, tracks: dict[str, Track], tolerance: float, observer: str, time: datetime, name: str,
+               wanted: datetime, is_reference: bool = False) -> Missing:
+        """Return what is missing because nothing lies within `tolerance` minutes of `wanted`."""
         nearest = tracks[name].nearest(_seconds(wanted)) if name in tracks else None
         missing = cls(observer, time, name, wanted, "there is no good image at all", nearest, is_reference)
         if nearest is None:
             return missing
-        off = f"{missing.minutes_off:.0f} min" if missing.minutes_off < 2880 else f"{missing.minutes_off / 1440:.1f} days"
-        return replace(missing, why=f"the nearest is {off} off (--{'reference_' * is_reference}tolerance {tolerance:g})")
+        minutes = missing.minutes_off
+        off = f"{minutes:.0f} min" if minutes < 2880 else f"{minutes / 1440:.1f} days"
+        flag = "--reference_tolerance" if is_reference else "--tolerance"
+        return replace(missing, why=f"the nearest is {off} off ({flag} {tolerance:g})")
 
 
 def describe_missing(missing: Iterable[Missing], limit: int = 10) -> list[str]:
-    """What is missing by time and passband, one line a time and reason, at most `limit` lines and one that counts the rest."""
+    """Say what is missing: one line per time and reason, at most `limit` lines and one that counts the rest."""
     names: dict[tuple, list[str]] = defaultdict(list)
     for one in sorted(missing, key=lambda one: (one.time, one.observer, one.is_reference)):
         names[one.time, one.observer, one.wanted, one.is_reference, one.why].append(one.name)
@@ -142,19 +149,22 @@ def describe_missing(missing: Iterable[Missing], limit: int = 10) -> list[str]:
     for (time, observer, wanted, is_reference, why), some in list(names.items())[:limit]:
         when = f" of {wanted:%Y-%m-%dT%H:%M}" if is_reference else ""
         lines.append(f"{time:%Y-%m-%dT%H:%M} {observer} lacks {', '.join(some)}{when}: {why}")
-    return lines + [f"… and {len(names) - limit} more"] * (len(names) > limit)
+    if len(names) > limit:
+        lines.append(f"… and {len(names) - limit} more")
+    return lines
 
 
 def frontside_names(passbands: Sequence[str]) -> list[str]:
-    """`['304', '195']` -> `['SDO/AIA 304', 'SDO/AIA 193']`."""
+    """Return AIA's channel of each passband: `['304', '195']` -> `['SDO/AIA 304', 'SDO/AIA 193']`."""
     return [SDO.channel(passband) for passband in passbands]
 
 
 def farside_channels(training_names: Sequence[str]) -> list[str]:
-    """What a farside input needs in each channel, from the names of the channels that a model was trained on.
+    """Return what a farside input needs in each channel, from the names of the channels that a model was trained on.
 
-    An EUV passband becomes EUVI's (`SDO/AIA 193` -> `STEREO/EUVI 195`); where it stands a second time, and for magnetograms, it is
-    the frontside reference and stays SDO's. Names of farside cubes (`STEREO/EUVI-A 304`) are understood as well.
+    An EUV passband becomes EUVI's (`SDO/AIA 193` -> `STEREO/EUVI 195`); where it stands a second time, and for
+    magnetograms, it is the frontside reference and stays SDO's. Names of farside cubes (`STEREO/EUVI-A 304`) are
+    understood as well.
 
     Returns
     -------
@@ -172,29 +182,28 @@ def farside_channels(training_names: Sequence[str]) -> list[str]:
         if passband == "magnetogram":
             wanted.append(MAGNETOGRAM)
             continue
-        euvi = f"STEREO/EUVI {EUVI_OF_AIA.get(passband, passband)}"
+        euvi = f"{EUVI} {EUVI_OF_AIA.get(passband, passband)}"
         if euvi in wanted:
             wanted.append(SDO.channel(passband))
         elif passband in EUVI_OF_AIA or passband in AIA_OF_EUVI:
             wanted.append(euvi)
         else:
-            raise UserError(f"channel '{name}': EUVI has no such passband; it sees 304, 195 and 171, so a model for the farside "
-                            f"must be trained on AIA 304, 193 and 171")
+            raise UserError(f"channel '{name}': EUVI has no such passband; it sees 304, 195 and 171, "
+                            "so a model for the farside must be trained on AIA 304, 193 and 171")
     return wanted
 
 
 def _simultaneous(tracks: dict[str, Track], names: Sequence[str], tolerance: float,
                   cadence: float | None) -> list[tuple[float, dict[str, tuple[Record, ...]]]]:
-    """Times at which the tracks in `names` were observed together, complete or not, and the images of each.
+    """Return the times at which the tracks in `names` were observed together, complete or not, and the images of each.
 
-    Without a cadence every image offers its own time; the most complete and then the closest together are taken first, each image once.
+    Without a cadence every image offers its own time; the most complete and then the closest together are taken first,
+    each image once.
     """
     own = [tracks.get(name, Track(name)) for name in names]
-    observed = sorted(time for track in own for time in track.times)
+    offers = [time for track in own for time in track.times]
     if cadence:
-        offers = sorted({round(time / cadence) * cadence for time in observed})
-    else:
-        offers = observed
+        offers = list({round(time / cadence) * cadence for time in offers})
     scored = []
     for time in offers:
         images = {track.name: found for track in own if (found := track.near(time, tolerance))}
@@ -231,32 +240,33 @@ def _with_reference(tracks: dict[str, Track], group: Group, reference_names: Seq
 def _groups(tracks: dict[str, Track], observer: str, names: Sequence[str], tolerance_minutes: float,
             cadence_hours: float | None) -> tuple[list[Group], list[Missing]]:
     groups, missing = [], []
-    for anchor, images in _simultaneous(tracks, names, 60 * tolerance_minutes, 3600 * cadence_hours if cadence_hours else None):
+    cadence = 3600 * cadence_hours if cadence_hours else None
+    for anchor, images in _simultaneous(tracks, names, 60 * tolerance_minutes, cadence):
         euv = [found[0].when for name, found in images.items() if name != MAGNETOGRAM]
-        wanted = datetime(1970, 1, 1) + timedelta(seconds=anchor)
+        wanted = EPOCH + timedelta(seconds=anchor)
         when = mean_time(euv) if euv else wanted
-        lacking = [Missing.beyond(tracks, tolerance_minutes, observer, when, name, wanted) for name in names if name not in images]
+        lacking = [Missing.beyond(tracks, tolerance_minutes, observer, when, name, wanted)
+                   for name in names if name not in images]
         missing += lacking
         if not lacking:
             groups.append(Group(observer, when, tuple(Choice(name, images[name]) for name in names)))
     return groups, missing
 
 
-def farside_groups(records: Iterable[Record], channels: Sequence[str], *, tolerance: float = TOLERANCE_MINUTES["farside"],
+def farside_groups(records: Iterable[Record], channels: Sequence[str], *,
+                   tolerance: float = TOLERANCE_MINUTES["farside"],
                    reference_tolerance: float = REFERENCE_TOLERANCE_MINUTES,
                    cadence: float | None = None) -> tuple[list[Group], list[Missing]]:
     """Group EUVI images by spacecraft and time, with the frontside as it was when that longitude last faced Earth.
 
     Parameters
     ----------
-    records
+    records : iterable of Record
         An index of the raw files.
-    channels
-        What each channel holds, as `farside_channels` says it: `STEREO/EUVI <passband>` now, `SDO/…` for the reference.
-    tolerance, reference_tolerance : float
-        Minutes that an image may lie off its group's time, and a reference image off the reference time.
-    cadence : float, optional
-        Hours between the wanted times, counted from 0 UT; None: all there are.
+    channels : sequence of str
+        What each channel holds, from `farside_channels`: `STEREO/EUVI <passband>` now, `SDO/…` for the reference.
+    tolerance, reference_tolerance, cadence
+        As in `Timing`.
 
     Returns
     -------
@@ -266,10 +276,10 @@ def farside_groups(records: Iterable[Record], channels: Sequence[str], *, tolera
         What the others lack.
     """
     tracks = tracks_of(records)
-    names = [name for name in channels if not name.startswith("SDO/")]
-    reference_names = [name for name in channels if name.startswith("SDO/")]
+    names = [name for name in channels if not _is_reference(name)]
+    reference_names = [name for name in channels if _is_reference(name)]
     groups, missing = [], []
-    for spacecraft in (STEREO_A, STEREO_B):
+    for spacecraft in STEREO:
         own = [f"{spacecraft.euv} {name.rpartition(' ')[2]}" for name in names]
         if not any(name in tracks for name in own):
             continue
@@ -284,15 +294,21 @@ def farside_groups(records: Iterable[Record], channels: Sequence[str], *, tolera
     return groups, missing
 
 
+def _is_reference(name: str) -> bool:
+    return spacecraft_of(name) is SDO
+
+
 def _in_order(group: Group, channels: Sequence[str]) -> Group:
-    """The group's choices in the order of `channels`, which may mix images of now and of the reference."""
+    """Return the group with its choices in the order of `channels`, which may mix now and the reference."""
     now = iter([choice for choice in group.choices if not choice.is_reference])
     reference = iter([choice for choice in group.choices if choice.is_reference])
-    return Group(group.observer, group.time, tuple(next(reference if name.startswith("SDO/") else now) for name in channels))
+    choices = tuple(next(reference if _is_reference(name) else now) for name in channels)
+    return Group(group.observer, group.time, choices)
 
 
 def frontside_pairs(records: Iterable[Record], passbands: Sequence[str], *, reference: bool = False,
-                    tolerance: float = TOLERANCE_MINUTES["train"], reference_tolerance: float = REFERENCE_TOLERANCE_MINUTES,
+                    tolerance: float = TOLERANCE_MINUTES["train"],
+                    reference_tolerance: float = REFERENCE_TOLERANCE_MINUTES,
                     cadence: float | None = None) -> tuple[list[Pair], list[Missing]]:
     """Pair AIA images with the HMI magnetogram of their time; with `reference`, add AIA and HMI of one rotation before.
 
@@ -300,16 +316,15 @@ def frontside_pairs(records: Iterable[Record], passbands: Sequence[str], *, refe
     """
     tracks = tracks_of(records)
     names = frontside_names(passbands)
-    found, missing = _groups(tracks, "SDO", [*names, MAGNETOGRAM], tolerance, cadence)
+    found, missing = _groups(tracks, SDO.name, [*names, MAGNETOGRAM], tolerance, cadence)
     pairs = []
     for group in found:
-        target = Group("SDO", group.time, group.choices[-1:])
-        inputs = Group("SDO", group.time, group.choices[:-1])
+        inputs = replace(group, choices=group.choices[:-1])
         lacking: list[Missing] = []
         if reference:
             when = group.time - timedelta(days=SYNODIC_PERIOD_DAYS)
             inputs, lacking = _with_reference(tracks, inputs, [*names, MAGNETOGRAM], when, reference_tolerance)
             missing += lacking
         if not lacking:
-            pairs.append(Pair(inputs, target))
+            pairs.append(Pair(inputs, replace(group, choices=group.choices[-1:])))
     return pairs, missing

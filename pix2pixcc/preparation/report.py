@@ -1,7 +1,4 @@
-"""What became of the files and the times: how many cubes there are, what is missing, what was skipped and why.
-
-Counts and lists for `pix2pixCC_Prepare.py`; what makes a file bad is decided in `quality.py`, what makes a time complete in `pairing.py`.
-"""
+"""What became of the files and the times: how many cubes there are, what is missing, what was skipped and why."""
 from __future__ import annotations
 
 import bisect
@@ -13,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from pix2pixcc.preparation.cubes import Job, Outcome, Settings
+from pix2pixcc.preparation.cubes import Job, Outcome
 from pix2pixcc.preparation.index import FOREIGN, Record, save_index
 from pix2pixcc.preparation.pairing import Missing, describe_missing, tracks_of
+from pix2pixcc.preparation.settings import Settings
 from pix2pixcc.utils import UserError, atomic_path, time_in_name
 
 SHOWN = 10                         # lines of a list that is in a file as a whole
@@ -23,11 +21,9 @@ SHOWN = 10                         # lines of a list that is in a file as a whol
 
 @dataclass
 class Tally:
-    """What became of the jobs and the files: `missing` by time, `skipped` by path."""
+    """What became of the jobs (how many of each `state`), the times (`missing`) and the files (`skipped`, by path)."""
 
-    written: int = 0
-    present: int = 0
-    incomplete: int = 0
+    jobs: Counter[str] = field(default_factory=Counter)
     missing: list[Missing] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     pixel_problems: dict[str, str] = field(default_factory=dict)
@@ -35,9 +31,8 @@ class Tally:
     cubes: set[Path] = field(default_factory=set)
 
     def add(self, outcome: Outcome) -> None:
-        self.written += outcome.state == "written"
-        self.present += outcome.state == "present"
-        self.incomplete += outcome.state == "incomplete"
+        """Count the outcome of a job."""
+        self.jobs[outcome.state] += 1
         self.pixel_problems |= outcome.problems
         self.used |= set(outcome.sources)
         self.cubes |= {Path(path) for path in outcome.paths}
@@ -46,28 +41,38 @@ class Tally:
 
 
 def bad_headers(records: list[Record], names: set[str]) -> dict[str, str]:
-    """Files that their headers rule out, of the wanted passbands or of none that is known."""
-    return {record.path: record.problem for record in records if record.problem and (not record.name or record.name in names)}
+    """Return the files that their headers rule out, of the wanted passbands or of none that is known."""
+    return {record.path: record.problem for record in records
+            if record.problem and (not record.name or record.name in names)}
 
 
-def images_off_group(jobs: Sequence[Job], missing: Sequence[Missing], n_images: int) -> dict[str, str]:
-    """Images for want of which a time, with at least half of its `n_images` there, is incomplete, because they lie too far off it."""
-    used = {record.path for job in jobs for group in job.groups for choice in group.choices for record in choice.candidates}
-    lacking = Counter((one.observer, one.time) for one in missing if not one.is_reference)
-    return {one.nearest.path: f"a time off the group: {one.why}" for one in missing
-            if one.nearest is not None and not one.is_reference and one.nearest.path not in used and one.minutes_off < 1440
+def near_misses(jobs: Sequence[Job], missing: Sequence[Missing], n_images: int) -> dict[str, str]:
+    """Return the images that would complete a time but lie outside the tolerance, up to a day off.
+
+    Times with fewer than half of their `n_images` are left out.
+    """
+    choices = [choice for job in jobs for group in job.groups for choice in group.choices]
+    used = {record.path for choice in choices for record in choice.candidates}
+    wanted = [one for one in missing if not one.is_reference]
+    lacking = Counter((one.observer, one.time) for one in wanted)
+    return {one.nearest.path: f"a time off the group: {one.why}" for one in wanted
+            if one.nearest is not None and one.nearest.path not in used and one.minutes_off < 1440
             and 2 * lacking[one.observer, one.time] <= n_images}
 
 
 def duplicates(records: list[Record], names: set[str], tally: Tally) -> dict[str, str]:
-    """Files of an exposure of which another was taken."""
-    return {record.path: f"duplicate of {exposure[0].path}" for name, track in tracks_of(records).items() if name in names
+    """Return the files of an exposure of which another was taken."""
+    return {record.path: f"duplicate of {exposure[0].path}"
+            for name, track in tracks_of(records).items() if name in names
             for exposure in track.exposures for record in exposure[1:]
             if record.path not in tally.used and record.path not in tally.pixel_problems}
 
 
 def of_same_time(cubes: set[Path], tolerance: float) -> list[tuple[Path, Path]]:
-    """Older cubes within `tolerance` minutes of one of `cubes`, of the same observer and folder: other raw files gave another mean time."""
+    """Return older cubes of the folder, observer and time (to `tolerance` minutes) of one of `cubes`, with that one.
+
+    Other raw files have given them another mean time.
+    """
     found = []
     for folder in {path.parent for path in cubes}:
         mine = sorted((*_observer_and_time(path), path) for path in cubes if path.parent == folder)
@@ -84,7 +89,7 @@ def _observer_and_time(path: Path) -> tuple[str, datetime]:
 
 
 def refuse(skipped: dict[str, str]) -> None:
-    """Stop at what would be skipped (--strict); images of other instruments are no fault."""
+    """Stop with a `UserError` at what would be skipped (--strict); images of other instruments are not a fault."""
     skipped = {path: reason for path, reason in skipped.items() if reason != FOREIGN}
     for path, reason in skipped.items():
         more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
@@ -94,25 +99,26 @@ def refuse(skipped: dict[str, str]) -> None:
 def remember_pixels(index_path: Path, records: list[Record], tally: Tally, settings: Settings) -> None:
     """Note in the index which files' pixels are bad, so that they are not read again."""
     if tally.pixel_problems:
-        save_index(index_path, [replace(record, pixel_problem=tally.pixel_problems[record.path], max_missing=settings.max_missing)
+        save_index(index_path, [replace(record, pixel_problem=tally.pixel_problems[record.path],
+                                        max_missing=settings.max_missing)
                                 for record in records if record.path in tally.pixel_problems])
 
 
 def write_lists(out: Path, tally: Tally, suffix: str) -> None:
     """Write skipped.csv and missing.csv."""
+    missing = sorted((one.time.isoformat(timespec="seconds"), one.observer, one.name,
+                      one.wanted.isoformat(timespec="seconds"), one.why) for one in tally.missing)
     rows: dict[str, list] = {"skipped": [("path", "reason"), *sorted(tally.skipped.items())],
-            "missing": [("time", "observer", "passband", "wanted", "reason"),
-                        *sorted((f"{one.time:%Y-%m-%dT%H:%M:%S}", one.observer, one.name, f"{one.wanted:%Y-%m-%dT%H:%M:%S}", one.why)
-                                for one in tally.missing)]}
-    for name, lines in rows.items():
+                             "missing": [("time", "observer", "passband", "wanted", "reason"), *missing]}
+    for name, lines in rows.items():      # names of files need not be UTF-8
         with (atomic_path(out / f"{name}{suffix}.csv") as temporary,
-              open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file):       # names need not be UTF-8
+              open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file):
             csv.writer(file).writerows(lines)
 
 
 def print_summary(out: Path, tally: Tally, suffix: str) -> None:
     """Print what was done, what is missing, and what was skipped and why."""
-    print(f"written      {tally.written}, already there {tally.present}, no good image {tally.incomplete}")
+    print("written      {written}, already there {present}, no good image {incomplete}".format_map(tally.jobs))
     if tally.missing:
         print(f"missing      {len(tally.missing)} images, listed in {out / f'missing{suffix}.csv'}")
         print("\n".join("  " + line for line in describe_missing(tally.missing, SHOWN)))
@@ -123,5 +129,5 @@ def print_summary(out: Path, tally: Tally, suffix: str) -> None:
 
 
 def kind_of(reason: str) -> str:
-    """A reason without its numbers and details."""
+    """Return a reason without its numbers and details."""
     return re.sub(r"\d[\w.%]*", "…", re.split(r"[:;=(]| of /", reason)[0]).strip()

@@ -1,7 +1,4 @@
-"""Where the Sun stands in an image: the observer, the headers that say so, and the disk's mask.
-
-Everything is read from and written to FITS headers; SunPy knows the habits of each instrument. Pixels are moved in `solar.py`.
-"""
+"""Headers of registered images and stacks: pointing, observer and times, read by SunPy and written in one spelling."""
 from __future__ import annotations
 
 import os
@@ -15,28 +12,35 @@ from astropy.io import fits
 from astropy.time import Time
 from astropy.wcs import Wcsprm
 
-from pix2pixcc.solar.geometry import RADIUS_FRACTION, RSUN_METRES, angular_radius, is_number, scale_keywords
+from pix2pixcc.images.fits import is_number, required_number
+from pix2pixcc.solar.geometry import RADIUS_FRACTION, RSUN_METRES, angular_radius, scale_keywords
 from pix2pixcc.solar.instruments import spacecraft_of
-from pix2pixcc.solar.observations import identify, mean_time, parse_utc, required_number
+from pix2pixcc.solar.observations import identify, mean_time, parse_utc
 from pix2pixcc.utils import UserError
 
 if TYPE_CHECKING:
     from sunpy.map import GenericMap
 
 
-OBSERVER_CARDS = (("HGLN_OBS", "HGLT_OBS", "DSUN_OBS"), ("CRLN_OBS", "CRLT_OBS", "DSUN_OBS"), ("HAEX_OBS", "HAEY_OBS", "HAEZ_OBS"),
-                  ("HEEX_OBS", "HEEY_OBS", "HEEZ_OBS"))
+OBSERVER_CARDS = (("HGLN_OBS", "HGLT_OBS", "DSUN_OBS"), ("CRLN_OBS", "CRLT_OBS", "DSUN_OBS"),
+                  ("HAEX_OBS", "HAEY_OBS", "HAEZ_OBS"), ("HEEX_OBS", "HEEY_OBS", "HEEZ_OBS"))
 
 
 def has_observer(header: fits.Header) -> bool:
-    """Whether a header says where its observer stood and when, so that its image has a place on the Sun."""
+    """Return whether a header says where its observer stood and when, so that its image has a place on the Sun."""
     placed = any(all(is_number(header.get(key)) for key in keys) for keys in OBSERVER_CARDS)
     dated = any(header.get(key) for key in ("DATE-OBS", "DATE-AVG", "T_OBS"))
     return placed and dated and ("CDELT1" in header or "CD1_1" in header)
 
 
 def sunpy_map(header: fits.Header, path: str | os.PathLike | None = None) -> GenericMap:
-    """SunPy's view of a header, which knows the habits of each instrument; it holds no pixels."""
+    """Return SunPy's map of a header, which knows the habits of each instrument; it holds no pixels.
+
+    Raises
+    ------
+    UserError
+        The pointing, the time or the observer is missing; the message names the keyword and the file.
+    """
     import sunpy.map  # takes seconds to import: only those who need geometry pay
 
     for keyword in ("NAXIS1", "NAXIS2", "CRPIX1", "CRPIX2", *scale_keywords(header)):
@@ -55,8 +59,12 @@ def sunpy_map(header: fits.Header, path: str | os.PathLike | None = None) -> Gen
         return sunpy.map.Map((empty, header))
 
 
-def _sky_header(shape: tuple[int, int], wcs: Wcsprm, observer: tuple[float, float, float], times: tuple[datetime, datetime]) -> fits.Header:
-    """Cards that place an image (height, width) on the sky: axes, observer (Stonyhurst degrees, degrees, metres), times."""
+def _sky_header(shape: tuple[int, int], wcs: Wcsprm, observer: tuple[float, float, float],
+                times: tuple[datetime, datetime]) -> fits.Header:
+    """Return the cards that place an image on the sky: axes, observer, times.
+
+    `observer` is Stonyhurst longitude and latitude (degrees) and distance (metres), `times` are start and middle.
+    """
     longitude, latitude, distance = observer
     (pc11, pc12), (pc21, pc22) = wcs.get_pc().tolist()
     x_scale, y_scale = (3600 * wcs.get_cdelt()).tolist()
@@ -79,6 +87,7 @@ def _sky_header(shape: tuple[int, int], wcs: Wcsprm, observer: tuple[float, floa
 
 
 def _registered_sky(size: int, observer: tuple[float, float, float], times: tuple[datetime, datetime]) -> fits.Header:
+    """Return the cards of a registered image: north up, the Sun in its middle, its radius a fixed share of the side."""
     wcs = Wcsprm(naxis=2)
     wcs.ctype, wcs.crpix = ["HPLN-TAN", "HPLT-TAN"], 2 * [(size + 1) / 2]
     wcs.cdelt = 2 * [angular_radius(observer[2]) / 3600 / (RADIUS_FRACTION * size)]
@@ -92,7 +101,7 @@ def _observer_and_times(source: GenericMap) -> tuple[tuple[float, float, float],
 
 
 def sky_of_header(header: fits.Header) -> fits.Header:
-    """The cards of any image header that place it on the sky, in one spelling: axes, observer, times; a cube's are its images'.
+    """Return the cards of any header that place its image, or each image of a cube, on the sky, in one spelling.
 
     Raises
     ------
@@ -104,7 +113,7 @@ def sky_of_header(header: fits.Header) -> fits.Header:
 
 
 def set_times(header: fits.Header, start: datetime, middle: datetime) -> None:
-    """Write DATE-OBS and DATE-AVG, and the same as modified Julian dates, without which wcslib warns that it adds them."""
+    """Write DATE-OBS and DATE-AVG, and both as modified Julian dates, else wcslib warns that it adds them."""
     for keyword, time, meaning in (("OBS", start, "observation"), ("AVG", middle, "mid-observation")):
         text = time.isoformat(timespec="milliseconds" if time.microsecond else "seconds")
         header[f"DATE-{keyword}"] = (text, f"[UTC] {meaning}")
@@ -113,14 +122,14 @@ def set_times(header: fits.Header, start: datetime, middle: datetime) -> None:
 
 
 def registered_header(header: fits.Header, size: int, path: str | os.PathLike | None = None) -> fits.Header:
-    """Header of the image that `register` makes: helioprojective, north up, centred, with the full observer.
+    """Return the header of the image that registration makes: helioprojective, north up, centred, with its observer.
 
     Parameters
     ----------
     header : `~astropy.io.fits.Header`
         Of the raw image. SunPy reads the observer, the reference time and the pointing from it.
     size : int
-        Side of the registered image, pixels. The Sun's centre is at (size + 1) / 2, its radius `RADIUS_FRACTION` * size.
+        Side of the registered image, pixels: the Sun is at (size + 1) / 2, its radius `RADIUS_FRACTION` * size.
     path : path, optional
         Only for messages.
 
@@ -133,12 +142,10 @@ def registered_header(header: fits.Header, size: int, path: str | os.PathLike | 
 
 
 def header_of_registered(source: GenericMap, header: fits.Header, size: int) -> fits.Header:
-    """`registered_header` for those who have SunPy's view of `header` at hand."""
+    """Return what `registered_header` does, for those who have SunPy's map of `header` at hand."""
     registered = _registered_sky(size, *_observer_and_times(source))
     identity = identify(header)
-    if identity is not None:
-        spacecraft = spacecraft_of(identity[0])
-        assert spacecraft is not None            # an identity is one of theirs
+    if identity is not None and (spacecraft := spacecraft_of(identity[0])):
         registered["OBSRVTRY"] = spacecraft.keyword
     for keyword in ("OBSRVTRY", "TELESCOP", "INSTRUME", "DETECTOR", "WAVELNTH", "EXPTIME", "CADENCE"):
         if keyword not in registered and header.get(keyword) not in (None, ""):
@@ -149,7 +156,7 @@ def header_of_registered(source: GenericMap, header: fits.Header, size: int) -> 
 
 
 def mean_header(headers: Sequence[fits.Header]) -> fits.Header:
-    """Header of a stack of registered images of one observer: the first one's, at the mean time and the mean place.
+    """Return the header of a stack of one observer's registered images: the first one's, at the mean time and place.
 
     Parameters
     ----------
@@ -166,5 +173,3 @@ def mean_header(headers: Sequence[fits.Header]) -> fits.Header:
             mean.remove(keyword, ignore_missing=True)       # SunPy asks of each instrument's images their wavelength
         mean["TELESCOP"] = str(mean.get("OBSRVTRY", "")).split("_")[0]
     return mean
-
-

@@ -1,10 +1,11 @@
-"""Spacecraft and instruments: one table of what each is called in headers, channels, files and pictures."""
+"""Spacecraft and instruments: what each is called in headers, channels, files and pictures, and its passbands."""
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-MAGNETOGRAM = "SDO/HMI magnetogram"            # the channel name of a line-of-sight magnetogram
+MAGNETOGRAM = "SDO/HMI magnetogram"      # the channel name of a line-of-sight magnetogram
+EUVI = "STEREO/EUVI"                     # how the names of farside channels begin, whichever spacecraft they are of
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Spacecraft:
     euv: str
 
     def passband(self, passband: str) -> str:
-        """Return this instrument's twin of a passband in angstrom: EUVI's 195 is AIA's 193; others keep their number."""
+        """Return its twin of a passband in angstrom: EUVI's 195 is AIA's 193; others keep their number."""
         return (AIA_OF_EUVI if self is SDO else EUVI_OF_AIA).get(passband, passband)
 
     def channel(self, passband: str) -> str:
@@ -40,17 +41,20 @@ class Spacecraft:
 SDO = Spacecraft("SDO", "SDO", "sdo", "SDO/AIA")
 STEREO_A = Spacecraft("STEREO-A", "STEREO_A", "stereo_a", "STEREO/EUVI-A")
 STEREO_B = Spacecraft("STEREO-B", "STEREO_B", "stereo_b", "STEREO/EUVI-B")
-SPACECRAFT = {each.name: each for each in (SDO, STEREO_A, STEREO_B)}
+STEREO = (STEREO_A, STEREO_B)
+SPACECRAFT = {each.name: each for each in (SDO, *STEREO)}
 
-AIA_OF_EUVI = {"304": "304", "195": "193", "171": "171"}      # EUVI passband -> AIA's of about the same temperature, angstrom
+AIA_PASSBANDS = ("94", "131", "171", "193", "211", "304", "335", "1600", "1700", "4500")      # angstrom
+EUVI_PASSBANDS = ("171", "195", "284", "304")
+AIA_OF_EUVI = {"304": "304", "195": "193", "171": "171"}      # to AIA's passband of about the same temperature
 EUVI_OF_AIA = {aia: euvi for euvi, aia in AIA_OF_EUVI.items()}
 
-_STEREO = re.compile(r"(?:STEREO[_ -]|EUVI-)([AB])(?![A-Z])", re.IGNORECASE)
+_STEREO = re.compile(r"(?:STEREO[_ -]?|EUVI-)([AB])(?![A-Z])", re.IGNORECASE)
 _SDO = re.compile(r"SDO|AIA|HMI")
 
 
 def spacecraft_of(text: str) -> Spacecraft | None:
-    """Return the spacecraft that a header's card, a channel or a name speaks of ('STEREO_B', 'STEREO/EUVI-B 304'), or None."""
+    """Return the spacecraft that a card, a channel or a name speaks of ('STEREO_B', 'STEREO/EUVI-B 304'), or None."""
     if match := _STEREO.search(text):
         return STEREO_A if match[1].upper() == "A" else STEREO_B
     return SDO if _SDO.search(text) else None

@@ -1,7 +1,8 @@
 """Which raw observations are fit for use: what the header says, and what the pixels on the disk say.
 
-Replaces the inspection by eye of Jeong et al. (2020, 2022) for all that can be told from one file: lost data, wrong exposures,
-partial and calibration images, a disk cut by the frame. Eclipses and transits are flagged in QUALITY by the AIA and HMI teams.
+Replaces the inspection by eye of Jeong et al. (2020, 2022) for all that can be told from one file: lost data, wrong
+exposures, partial and calibration images, a disk cut by the frame. Eclipses and transits are flagged in QUALITY by the
+AIA and HMI teams.
 """
 from __future__ import annotations
 
@@ -10,23 +11,21 @@ from dataclasses import replace
 import numpy as np
 from astropy.io import fits
 
-from pix2pixcc.solar.geometry import LIMB, disk_place, observer_disk_mask
+from pix2pixcc.solar.geometry import LIMB, disk_of_header
 from pix2pixcc.solar.observations import Observation, calibrate, identify, is_missing
 from pix2pixcc.utils import UserError
 
-DEFAULT_MAX_MISSING = 0.01        # share of the disk
 MAX_LOST_SEGMENTS = 4             # of the 32 in which EUVI sends an image
 SMALLEST_RADIUS = 0.2             # solar radius / image side: EUVI-B's is 0.29
 SAMPLES = 1024                    # rows and columns that are looked at, at least
 
 
-def quality_problem(observation: Observation | fits.Header, *, max_missing: float = DEFAULT_MAX_MISSING) -> str | None:
-    """Why an observation should not be used, or None if nothing speaks against it.
+def quality_problem(observation: Observation, *, max_missing: float) -> str | None:
+    """Return why an observation should not be used, or None if neither its header nor its pixels speak against it.
 
     Parameters
     ----------
-    observation : `~observations.Observation` or `~astropy.io.fits.Header`
-        Of a header only the header is judged, in milliseconds; of an observation its pixels too.
+    observation : `Observation`
     max_missing : float
         The greatest share of pixels without a value on the disk.
 
@@ -36,35 +35,34 @@ def quality_problem(observation: Observation | fits.Header, *, max_missing: floa
         One line, without the file's name.
     """
     try:
-        if isinstance(observation, fits.Header):
-            return header_problem(observation)
         return header_problem(observation.header) or _pixel_problem(observation, max_missing)
     except UserError as error:
-        path = None if isinstance(observation, fits.Header) else observation.path
-        return str(error).removeprefix(f"{path or 'FITS header'}: ")
+        return str(error).removeprefix(f"{observation.path or 'FITS header'}: ")
 
 
 def header_problem(header: fits.Header) -> str | None:
-    """What the header alone tells: lost data, exposure, kind of image, format, and a disk that the frame cuts.
+    """Return what a header alone tells against its image, in milliseconds; one line, or None.
 
-    Raises
-    ------
-    UserError
-        A keyword is missing.
+    It tells lost data, exposure, kind of image, format, a disk that the frame cuts, and keywords that are missing.
     """
+    try:
+        return _problem_of_instrument(header) or _frame_problem(header)
+    except UserError as error:
+        return str(error).removeprefix("FITS header: ")
+
+
+def _problem_of_instrument(header: fits.Header) -> str | None:
     identity = identify(header)
     if identity is None:
         return "no AIA, HMI or EUVI image"
     if "EUVI" in identity[0]:
-        return _euvi_problem(header) or _exposure_problem(header) or _frame_problem(header)
+        return _euvi_problem(header) or _exposure_problem(header)
     quality = header.get("QUALITY", 0)
     if isinstance(quality, int | float) and quality != 0:
         return f"QUALITY = 0x{int(quality) & 0xffffffff:08x}, not 0"
     if str(header.get("IMG_TYPE", "LIGHT")).upper() != "LIGHT":
         return f"IMG_TYPE = {header['IMG_TYPE']}, not LIGHT"
-    if "AIA" in identity[0]:
-        return _exposure_problem(header) or _frame_problem(header)
-    return _frame_problem(header)
+    return _exposure_problem(header) if "AIA" in identity[0] else None
 
 
 def _euvi_problem(header: fits.Header) -> str | None:
@@ -95,19 +93,19 @@ def _frame_problem(header: fits.Header) -> str | None:
     for keyword in ("CRPIX1", "CRPIX2", "CDELT1", "CDELT2", "DSUN_OBS"):
         if not isinstance(header.get(keyword), int | float):
             return f"keyword {keyword} is missing"
-    column, row, scale = disk_place(header)
-    radius = 1 / np.sqrt(abs(np.linalg.det(scale)))
-    if radius < SMALLEST_RADIUS * width:
-        return f"a solar radius of {radius:.0f} pixels in an image of {width}: CDELT1 is wrong"
-    reach = LIMB * radius
-    if min(column, row) - reach < -0.5 or max(column, row) + reach > width - 0.5:
-        return f"the disk does not fit in the frame: centre ({column:.0f}, {row:.0f}), radius {radius:.0f} of {width} pixels"
+    disk = disk_of_header(header, (height, width))
+    if disk.radius < SMALLEST_RADIUS * width:
+        return f"a solar radius of {disk.radius:.0f} pixels in an image of {width}: CDELT1 is wrong"
+    reach = LIMB * disk.radius
+    if min(disk.centre) - reach < -0.5 or max(disk.centre) + reach > width - 0.5:
+        return (f"the disk does not fit in the frame: centre ({disk.centre[0]:.0f}, {disk.centre[1]:.0f}), "
+                f"radius {disk.radius:.0f} of {width} pixels")
     return None
 
 
 def _pixel_problem(observation: Observation, max_missing: float) -> str | None:
     step = max(1, min(observation.data.shape) // SAMPLES)
-    disk = observer_disk_mask(observation.header, observation.data.shape, step=step)
+    disk = disk_of_header(observation.header, observation.data.shape).mask(step=step)
     sample = replace(observation, data=observation.data[::step, ::step])
     missing = is_missing(sample)[disk]
     if missing.mean() > max_missing:

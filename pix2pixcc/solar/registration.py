@@ -1,8 +1,7 @@
-"""The Sun in an image: registration to north up and centre, channels of a cube, reference times.
+"""Registration of an image, and the channel of a cube that it becomes.
 
-A registered image is square, with solar north up, the Sun's centre in its middle and a solar radius of 450/1024 of its side
-(Jeong et al. 2020, 2022). This is the front door: it also offers the public names of `observations.py` (raw files), `sky.py`
-(observers, headers, masks) and `products.py` (the finished magnetogram).
+A registered image is square, with solar north up, the Sun's centre in its middle and a solar radius of 450/1024 of its
+side (Jeong et al. 2020, 2022).
 """
 from __future__ import annotations
 
@@ -28,8 +27,9 @@ AFFINE_TOLERANCE = 0.05              # pixels
 ANTI_ALIAS_VARIANCE = 0.4            # with linear interpolation, about the 1.3 pixels of reproject's adaptive kernel
 
 
-def _pixel_mapping(target: WCS, source: WCS, size: int, path: str | os.PathLike | None) -> tuple[np.ndarray, np.ndarray]:
-    """The affine mapping (row, column) of the registered image -> (row, column) of the raw one: matrix (2, 2) and offset (2,).
+def _pixel_mapping(target: WCS, source: WCS, size: int,
+                   path: str | os.PathLike | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return matrix (2, 2) and offset (2,) from (row, column) of the registered image to (row, column) of the raw one.
 
     Between two gnomonic images of one observer it is exact but for some thousandths of a pixel, which is checked.
     """
@@ -48,7 +48,10 @@ def _pixel_mapping(target: WCS, source: WCS, size: int, path: str | os.PathLike 
 
 
 def _block_mean(image: np.ndarray, block: int) -> np.ndarray:
-    """Mean over `block` x `block` pixels; what does not fill a block at the far edges is left out."""
+    """Return the mean over `block` x `block` pixels; what does not fill a block at the far edges is left out.
+
+    With 4096 x 4096 pixels, 12 ms of the 120 ms of `prepare_channel`; `astropy.nddata.block_reduce` takes 68 ms.
+    """
     if block == 1:
         return image
     height, width = (side // block * block for side in image.shape)
@@ -62,19 +65,21 @@ def _block_mean(image: np.ndarray, block: int) -> np.ndarray:
 
 
 def _resample(image: np.ndarray, matrix: np.ndarray, offset: np.ndarray, size: int) -> np.ndarray:
-    """Anti-aliased affine resampling, flux per pixel area kept; NaN outside the frame.
+    """Resample by an affine mapping without aliasing, flux per pixel area kept; NaN outside the frame.
 
-    Whole blocks of pixels near the new pixel's size are averaged, what is left of the change of scale is smoothed by a Gaussian,
-    and one linear interpolation does the rest (cubic splines agree less with reproject: they ring where detail is as fine as the pixels).
+    Whole blocks of pixels near the new pixel's size are averaged, what is left of the change of scale is smoothed by a
+    Gaussian, and one linear interpolation does the rest. (Cubic splines agree less with reproject: they ring where
+    detail is as fine as the pixels.)
     """
     scale = float(np.sqrt(abs(np.linalg.det(matrix))))
     block = max(1, round(scale))
     image = _block_mean(image, block)
     remaining = scale / block
     if remaining > 1.05:
-        image = ndimage.gaussian_filter(image, np.sqrt(ANTI_ALIAS_VARIANCE * (remaining ** 2 - 1)), mode="nearest", truncate=3)
-    return ndimage.affine_transform(image, matrix / block, (offset - (block - 1) / 2) / block, (size, size), output=np.float32, order=1,
-                                    mode="constant", cval=np.nan)
+        sigma = np.sqrt(ANTI_ALIAS_VARIANCE * (remaining ** 2 - 1))
+        image = ndimage.gaussian_filter(image, sigma, mode="nearest", truncate=3)
+    return ndimage.affine_transform(image, matrix / block, (offset - (block - 1) / 2) / block, (size, size),
+                                    output=np.float32, order=1, mode="constant", cval=np.nan)
 
 
 def register(data: np.ndarray, header: fits.Header, size: int, path: str | os.PathLike | None = None) -> np.ndarray:
@@ -106,7 +111,7 @@ def _register(data: np.ndarray, source: GenericMap, header: fits.Header, size: i
     data = np.asarray(data, dtype=np.float32)
     if np.isfinite(data.sum(dtype=np.float64)):
         return _resample(data, matrix, offset, size), registered
-    # a weighted mean over the pixels that have a value: a gap neither spreads nor pulls its surroundings down
+    # A weighted mean over the pixels that have a value: a gap neither spreads nor pulls its surroundings down.
     valid = np.isfinite(data)
     values = _resample(np.where(valid, data, np.float32(0)), matrix, offset, size)
     weights = _resample(valid.astype(np.float32), matrix, offset, size)
@@ -114,7 +119,7 @@ def _register(data: np.ndarray, source: GenericMap, header: fits.Header, size: i
         return np.where(weights >= 0.5, values / weights, np.float32(np.nan)), registered
 
 
-def normalise_euv(image: np.ndarray, size: int | None = None) -> np.ndarray:
+def normalise_euv(image: np.ndarray) -> np.ndarray:
     """Scale a registered EUV image so that its median on the disk (within `LIMB`) is 100.
 
     Raises
@@ -122,14 +127,16 @@ def normalise_euv(image: np.ndarray, size: int | None = None) -> np.ndarray:
     UserError
         The median is not positive.
     """
-    median = np.nanmedian(image[disk_mask(size or image.shape[-1])])
+    median = np.nanmedian(image[disk_mask(image.shape[-1])])
     if not median > 0:
         raise UserError(f"the median on the disk is {median:g}; it should be above zero")
     return image * np.float32(DISK_MEDIAN / median)
 
 
 def prepare_channel(source: str | os.PathLike | Observation, size: int) -> tuple[np.ndarray, Channel, fits.Header]:
-    """One channel of a cube from a raw file: read, calibrate, register, mask beyond `LIMB`, scale EUV to a disk median of 100.
+    """Make one channel of a cube of a raw file: read, calibrate, register, mask beyond `LIMB`, scale.
+
+    EUV images are scaled to a disk median of 100; magnetograms stay in gauss.
 
     Parameters
     ----------
@@ -141,7 +148,7 @@ def prepare_channel(source: str | os.PathLike | Observation, size: int) -> tuple
     -------
     image : float32 ndarray (size, size)
         0 off the disk and where there is no value.
-    channel : `~cubes.Channel`
+    channel : `Channel`
     header : `~astropy.io.fits.Header`
         As by `registered_header`.
 
@@ -165,5 +172,3 @@ def prepare_channel(source: str | os.PathLike | Observation, size: int) -> tuple
         except UserError as error:
             raise UserError(f"{path or observation.name}: {error}") from error
     return np.where(disk_mask(size) & np.isfinite(image), image, np.float32(0)), channel, header
-
-

@@ -1,20 +1,19 @@
-"""What an observer sees of the Sun: the limb and the heliographic grid in his image, who and where he is, in words.
+"""Limb, heliographic grid and captions of an image, from its header.
 
-Plain arithmetic instead of coordinate frames, because sheets are drawn while training goes on; the tests hold it against SunPy.
+Plain arithmetic instead of SunPy's coordinate frames, because sheets are drawn while training goes on.
 """
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from astropy.io import fits
-from astropy.wcs import WCS
 
 from pix2pixcc.images.cubes import Channel
-from pix2pixcc.solar.geometry import LIMB, RSUN_METRES
+from pix2pixcc.solar.geometry import LIMB, RSUN_METRES, Disk, disk_of_header, is_helioprojective
 from pix2pixcc.solar.instruments import spacecraft_of
 
 
@@ -24,52 +23,51 @@ class View:
 
     Attributes
     ----------
-    matrix : ndarray (2, 3)
-        From a pixel (column, row, 1), counted from 0, to helioprojective (x, y) in arcsec from the Sun's centre.
+    disk : `Disk`
+        The Sun in the image.
     longitude, latitude : float
         The observer's Stonyhurst place, degrees.
     distance : float
         The observer's distance from the Sun's centre, metres.
     """
 
-    matrix: np.ndarray
+    disk: Disk
     longitude: float
     latitude: float
     distance: float
 
     @classmethod
     def of_header(cls, header: fits.Header | None) -> View | None:
-        """The view that a header describes, or None where it has no helioprojective axes or no observer."""
-        if header is None or any(key not in header for key in ("HGLN_OBS", "HGLT_OBS", "DSUN_OBS")):
+        """Return the view that a header describes, or None where it has no helioprojective axes or no observer."""
+        if header is None or not is_helioprojective(header) or not {"HGLN_OBS", "HGLT_OBS", "DSUN_OBS"} <= set(header):
             return None
-        wcs = WCS(header, naxis=2, fix=False)
-        if not wcs.has_celestial:
-            return None
-        scale = 3600 * wcs.pixel_scale_matrix
-        reference = 3600 * ((np.asarray(wcs.wcs.crval) + 180) % 360 - 180)
-        origin = reference - scale @ (np.asarray(wcs.wcs.crpix) - 1)
-        return cls(np.column_stack([scale, origin]), float(header["HGLN_OBS"]), float(header["HGLT_OBS"]), float(header["DSUN_OBS"]))
+        disk = disk_of_header(header, (int(header.get("NAXIS2", 0)), int(header.get("NAXIS1", 0))))
+        return cls(disk, float(header["HGLN_OBS"]), float(header["HGLT_OBS"]), float(header["DSUN_OBS"]))
+
+    @property
+    def matrix(self) -> np.ndarray:
+        """Return the matrix (2, 3) from pixels (column, row, 1), counted from 0, to helioprojective arcsec (x, y)."""
+        scale = self.radius * self.disk.scale
+        return np.column_stack([scale, -scale @ self.disk.centre])
 
     @property
     def radius(self) -> float:
-        """Apparent solar radius, arcsec."""
-        return 3600 * math.degrees(math.asin(RSUN_METRES / self.distance))
+        """Return the apparent solar radius, arcsec."""
+        return self.disk.angular_radius
 
     def on_disk(self, image: np.ndarray, limit: float = LIMB) -> np.ndarray:
-        """`image` `(H, W)` with NaN beyond `limit` radii."""
-        rows, columns = np.ogrid[:image.shape[0], :image.shape[1]]
-        x, y = (row[0] * columns + row[1] * rows + row[2] for row in self.matrix)
-        return np.where(x * x + y * y <= (limit * self.radius) ** 2, image, np.nan)
+        """Return `image` `(H, W)` with NaN beyond `limit` radii."""
+        return np.where(replace(self.disk, shape=image.shape).mask(limit), image, np.nan)
 
 
 def limb(radius: float) -> np.ndarray:
-    """The limb, a closed curve `(2, N)` in arcsec."""
+    """Return the limb, a closed curve `(2, N)` in arcsec."""
     angle = np.linspace(0, 2 * np.pi, 361)
     return radius * np.array([np.cos(angle), np.sin(angle)])
 
 
 def graticule(view: View, spacing: float = 30.0) -> np.ndarray:
-    """Stonyhurst meridians and parallels, `spacing` degrees apart, as one `(2, N)` curve in arcsec broken by NaN.
+    """Return Stonyhurst meridians and parallels, `spacing` degrees apart: one `(2, N)` curve in arcsec broken by NaN.
 
     References
     ----------
@@ -77,13 +75,14 @@ def graticule(view: View, spacing: float = 30.0) -> np.ndarray:
     """
     along, around = np.linspace(-90, 90, 91), np.linspace(-180, 180, 181)
     curves = [project(view, np.full_like(along, meridian), along) for meridian in np.arange(-180, 180, spacing)]
-    curves += [project(view, around, np.full_like(around, parallel)) for parallel in np.arange(spacing - 90, 90, spacing)]
+    curves += [project(view, around, np.full_like(around, parallel))
+               for parallel in np.arange(spacing - 90, 90, spacing)]
     gap = np.full((2, 1), np.nan)
     return np.hstack([part for curve in curves for part in (curve, gap)])
 
 
 def project(view: View, longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
-    """Helioprojective (x, y) in arcsec of Stonyhurst points in degrees; NaN where they are behind the Sun."""
+    """Return helioprojective (x, y) in arcsec of Stonyhurst points in degrees; NaN where they are behind the Sun."""
     lon, lat, tilt = np.radians(longitude - view.longitude), np.radians(latitude), math.radians(view.latitude)
     x = np.cos(lat) * np.sin(lon)
     y = np.sin(lat) * math.cos(tilt) - np.cos(lat) * np.cos(lon) * math.sin(tilt)
@@ -94,7 +93,7 @@ def project(view: View, longitude: np.ndarray, latitude: np.ndarray) -> np.ndarr
 
 
 def spacecraft_name(header: fits.Header | None, channels: Sequence[Channel] | None = None) -> str:
-    """`STEREO-B`, `SDO`, or what the header says; empty where nothing is said."""
+    """Return the spacecraft's name (`STEREO-B`, `SDO`) or what the header says; empty where nothing is said."""
     words = [channels[0].name] if channels else []
     if header is not None:
         words += [str(header[key]) for key in ("OBSRVTRY", "INPUTDAT", "TELESCOP", "INSTRUME") if key in header]
@@ -105,14 +104,14 @@ def spacecraft_name(header: fits.Header | None, channels: Sequence[Channel] | No
 
 
 def caption(channel: Channel) -> str:
-    """What a channel is and when, in two lines: `EUVI-B 304 Å`, `2011-03-05 11:56`."""
+    """Return what a channel is and when, in two lines: `EUVI-B 304 Å`, `2011-03-05 11:56`."""
     name = channel.name.rsplit("/", 1)[-1]
     name = f"{name} Å" if re.search(r" \d+$", name) else name
     return f"{name}\n{_minute(channel.time)}"
 
 
 def place(header: fits.Header | None, channels: Sequence[Channel] | None = None) -> str:
-    """Who looked, when and from where, in one line."""
+    """Return who looked, when and from where, in one line."""
     time = str(header.get("DATE-OBS", "")) if header is not None else ""
     time = time or (channels[0].time if channels else "")
     words = [spacecraft_name(header, channels), f"{_minute(time)} UT" if time else ""]
@@ -124,7 +123,7 @@ def place(header: fits.Header | None, channels: Sequence[Channel] | None = None)
 
 
 def signed(degrees: float) -> str:
-    """`−94.8°`, `+30°`, `0°`, with a true minus sign."""
+    """Return an angle as `−94.8°`, `+30°`, `0°`, with a true minus sign."""
     degrees = round(degrees, 1)
     if degrees % 180 == 0:
         return f"{abs(degrees):.0f}°"

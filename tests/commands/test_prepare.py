@@ -19,12 +19,7 @@ from pix2pixcc.images.cubes import read_channel_cards
 from pix2pixcc.preparation import cubes as preparation
 from pix2pixcc.preparation import index as archive
 from pix2pixcc.preparation.cubes import IncompleteGroup, prepare_group
-from pix2pixcc.preparation.pairing import (
-    REFERENCE_TOLERANCE_MINUTES,
-    TOLERANCE_MINUTES,
-    farside_channels,
-    farside_groups,
-)
+from pix2pixcc.preparation.pairing import farside_channels, farside_groups
 from pix2pixcc.solar.geometry import disk_mask
 from pix2pixcc.solar.instruments import MAGNETOGRAM
 from pix2pixcc.solar.orbits import observer_at
@@ -41,7 +36,6 @@ from pix2pixcc.synthetic_sun.archives import (
 from pix2pixcc.synthetic_sun.datasets import write_raw
 from pix2pixcc.synthetic_sun.sun import SyntheticSun
 from pix2pixcc.utils import UserError
-from pix2pixCC_Prepare import make_parser
 
 NOON = datetime(2011, 3, 5, 12)
 SIZE = 32
@@ -356,13 +350,6 @@ def test_flags_that_make_no_sense_are_refused_by_name(two_times, tmp_path, flags
     with pytest.raises(UserError, match=message):
         prepare("train", two_times, tmp_path / "out", *flags)
     assert not (tmp_path / "out").exists()
-
-
-def test_the_flags_defaults_are_those_of_the_functions():
-    for kind in ("train", "farside"):
-        opt = make_parser().parse_args([kind, "--raw", "x", "--out", "y"])
-        assert (opt.tolerance, opt.reference_tolerance) == (TOLERANCE_MINUTES[kind], REFERENCE_TOLERANCE_MINUTES)
-        assert (opt.size, opt.max_missing) == (preparation.Settings().size, preparation.Settings().max_missing)
 
 
 # At scale

@@ -2,13 +2,13 @@
 from __future__ import annotations
 
 import gzip
-import time
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
 
-from pix2pixcc.images.fits import find_image, read_fits_image
+from pix2pixcc.images.fits import find_image, is_number, open_image, required, required_number
 from pix2pixcc.utils import UserError
 
 DATA = np.arange(64, dtype=np.int16).reshape(8, 8)
@@ -29,30 +29,71 @@ def compressed(path, kind="RICE_1"):
 
 @pytest.mark.parametrize("kind", ["RICE_1", "GZIP_1", "GZIP_2", "HCOMPRESS_1", "PLIO_1"])
 def test_every_tile_compression_is_read(tmp_path, kind):
-    data, header = read_fits_image(compressed(tmp_path / "a.fits", kind))
-    assert np.array_equal(data, DATA)
-    assert header["NAXIS1"] == 8
+    with open_image(compressed(tmp_path / "a.fits", kind)) as hdu:
+        assert np.array_equal(hdu.data, DATA)
+        assert hdu.header["NAXIS1"] == 8
 
 
 def test_the_first_hdu_with_two_axes_is_the_image(tmp_path):
     table = fits.BinTableHDU.from_columns([fits.Column("energy", "E", array=np.arange(5.0))])
     hdus = [fits.PrimaryHDU(), table, fits.ImageHDU(np.arange(9)), fits.ImageHDU(DATA), fits.ImageHDU(DATA * 2)]
     fits.HDUList(hdus).writeto(tmp_path / "a.fits")
-    number, shape, _ = find_image(tmp_path / "a.fits")
+    number, shape = find_image(tmp_path / "a.fits")
     assert (number, shape) == (3, (8, 8))
-    assert np.array_equal(read_fits_image(tmp_path / "a.fits")[0], DATA)
+    with open_image(tmp_path / "a.fits") as hdu:
+        assert np.array_equal(hdu.data, DATA)
 
 
 def test_a_gzipped_file_is_known_by_its_first_bytes_whatever_its_name(tmp_path):
     fits.PrimaryHDU(DATA).writeto(tmp_path / "a.fits.gz")
     (tmp_path / "b.fits").write_bytes((tmp_path / "a.fits.gz").read_bytes())
-    assert np.array_equal(read_fits_image(tmp_path / "b.fits")[0], DATA)
+    with open_image(tmp_path / "b.fits") as hdu:
+        assert np.array_equal(hdu.data, DATA)
 
 
 def test_the_shape_is_checked_before_the_pixels_are_read(tmp_path):
     fits.PrimaryHDU(DATA).writeto(tmp_path / "a.fits")
-    with pytest.raises(ZeroDivisionError):
-        read_fits_image(tmp_path / "a.fits", lambda shape: 1 / (shape[0] - 8))
+
+    def refuse(shape):
+        raise UserError(f"not {shape}")
+    with pytest.raises(UserError, match=r"not \(8, 8\)"), open_image(tmp_path / "a.fits", refuse):
+        pytest.fail("it was opened")
+
+
+def test_a_missing_file_and_damaged_pixels_are_named_in_one_line(tmp_path):
+    with pytest.raises(UserError, match=r"cannot read .*a\.fits: No such file or directory\. Check the name"), open_image(tmp_path / "a.fits"):
+        pytest.fail("it was opened")
+    damaged = compressed(tmp_path / "b.fits").read_bytes()[:-2880] + 2880 * b"\xff"
+    (tmp_path / "b.fits").write_bytes(damaged)
+    with (pytest.raises(UserError, match=r"cannot read .*b\.fits: it is damaged, or not FITS \(.*\); replace it with a good copy") as caught,
+          open_image(tmp_path / "b.fits") as hdu):
+        np.sum(hdu.data)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_changed_pixel_is_noticed_by_the_checksum(tmp_path):
+    fits.PrimaryHDU(DATA).writeto(tmp_path / "a.fits", checksum=True)
+    content = bytearray((tmp_path / "a.fits").read_bytes())
+    content[2880] ^= 1
+    (tmp_path / "a.fits").write_bytes(content)
+    with pytest.warns(AstropyUserWarning, match="verification failed"), open_image(tmp_path / "a.fits", checksum=True):
+        pass
+
+
+def test_a_keyword_is_asked_for_by_name_and_file():
+    header = fits.Header({"EXPTIME": 2, "EMPTY": "", "NAME": "EUVI", "NOTHING": None})
+    assert required(header, "NAME") == "EUVI" and required_number(header, "EXPTIME") == 2.0
+    for keyword in ("EMPTY", "NOTHING", "AWAY"):
+        with pytest.raises(UserError, match=rf"a\.fits: keyword {keyword} is missing; download the file again, or leave it out"):
+            required(header, keyword, "a.fits")
+    with pytest.raises(UserError, match="FITS header: keyword NAME = 'EUVI' should be a number"):
+        required_number(header, "NAME")
+
+
+@pytest.mark.parametrize(("value", "expected"), [(1, True), (-0.5, True), (float("nan"), False), (float("inf"), False), ("1", False),
+                                                 (None, False)])
+def test_a_number_is_finite(value, expected):
+    assert is_number(value) is expected
 
 
 @pytest.mark.parametrize("cards", [{"NAXIS": 10**18}, {"NAXIS": -1}, {"NAXIS1": -8}, {"NAXIS1": 10**9}, {"NAXIS1": 10**18},
@@ -60,10 +101,8 @@ def test_the_shape_is_checked_before_the_pixels_are_read(tmp_path):
 def test_a_damaged_header_ends_in_an_error_at_once(tmp_path, cards):
     fits.PrimaryHDU(DATA).writeto(tmp_path / "a.fits")
     (tmp_path / "a.fits").write_bytes(with_cards((tmp_path / "a.fits").read_bytes(), **cards))
-    start = time.monotonic()
     with pytest.raises((UserError, ValueError, TypeError)):
         find_image(tmp_path / "a.fits")
-    assert time.monotonic() - start < 1
 
 
 @pytest.mark.parametrize("cards", [{"TFIELDS": 10**18}, {"ZNAXIS": 10**18}, {"ZNAXIS1": 9}, {"ZTILE1": 10**9}, {"ZTILE1": 0}, {"ZTILE2": 2},
@@ -71,10 +110,8 @@ def test_a_damaged_header_ends_in_an_error_at_once(tmp_path, cards):
 def test_a_damaged_compressed_image_is_refused_before_it_is_opened(tmp_path, cards):
     damaged = with_cards(compressed(tmp_path / "a.fits").read_bytes(), **cards)
     (tmp_path / "a.fits").write_bytes(damaged)
-    start = time.monotonic()
     with pytest.raises((UserError, ValueError)):
         find_image(tmp_path / "a.fits")
-    assert time.monotonic() - start < 1
 
 
 def test_a_compressed_image_that_declares_more_than_compression_can_hold_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""Observers, headers of stacks, and the disk of any header."""
+"""Observers, and the headers of registered images and stacks."""
 from __future__ import annotations
 
 import warnings
@@ -10,9 +10,8 @@ import sunpy.map
 from astropy.coordinates import angular_separation
 from astropy.io import fits
 from astropy.wcs import WCS
-from observation_files import AIA, EUVI_A, EUVI_B, EUVI_HEADER, HMI, disk_image, pointed, real_header, rescaled
+from observation_files import AIA, EUVI_A, EUVI_B, EUVI_HEADER, HMI, real_header
 
-from pix2pixcc.solar.geometry import disk_mask, disk_place, observer_disk_mask
 from pix2pixcc.solar.headers import has_observer, mean_header, registered_header, sky_of_header
 from pix2pixcc.utils import UserError
 
@@ -78,36 +77,6 @@ def test_the_published_plate_scale():
     assert mean_header([header])["CDELT1"] == pytest.approx(2.09736489, abs=2e-6)
 
 
-@pytest.mark.parametrize("size", [64, 255, 1024])
-def test_the_observers_disk_mask_of_a_registered_header_is_the_disk_mask(size):
-    header = registered_header(real_header(EUVI_A), size)
-    np.testing.assert_array_equal(observer_disk_mask(header, (size, size)), disk_mask(size))
-
-
-def test_the_disk_of_a_raw_header_is_found_off_centre_and_rolled():
-    header = pointed(rescaled(real_header(EUVI_A), 256), centre=(140.0, 120.0), roll=30.0)
-    radius = np.rad2deg(np.arcsin(695.7e6 / header["DSUN_OBS"])) * 3600 / header["CDELT1"]
-    expected = disk_image((256, 256), (140.0, 120.0), radius) > 0.5
-    assert (observer_disk_mask(header, (256, 256), limit=1.0) != expected).sum() <= 8
-
-
-def test_secchis_roll_keyword_is_understood_without_a_matrix():
-    with_matrix = real_header(EUVI_A)
-    without = with_matrix.copy()
-    for keyword in ("PC1_1", "PC1_2", "PC2_1", "PC2_2"):
-        del without[keyword]
-    assert disk_place(without)[:2] == pytest.approx(disk_place(with_matrix)[:2], abs=1e-3)
-
-
-def test_a_mask_without_a_distance_uses_the_radius_and_without_either_says_so():
-    header = registered_header(real_header(AIA), 64)
-    del header["DSUN_OBS"]
-    np.testing.assert_array_equal(observer_disk_mask(header, (64, 64)), disk_mask(64))
-    del header["RSUN_OBS"]
-    with pytest.raises(UserError, match="RSUN_OBS is missing"):
-        observer_disk_mask(header, (64, 64))
-
-
 @REAL_HEADERS
 def test_any_header_can_be_written_in_one_spelling(path):
     header = real_header(path)
@@ -131,7 +100,6 @@ def test_a_scale_given_as_a_cd_matrix_is_understood():
     for keyword in ("PC1_1", "PC1_2", "PC2_1", "PC2_2"):
         del header[keyword]
     assert has_observer(header)
-    np.testing.assert_array_equal(observer_disk_mask(header, (64, 64)), disk_mask(64))
     np.testing.assert_allclose(WCS(sky_of_header(header)).pixel_scale_matrix, WCS(expected).pixel_scale_matrix, atol=1e-12)
 
 

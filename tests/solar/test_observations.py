@@ -108,8 +108,8 @@ def broken(tmp_path, kind):
 
 @pytest.mark.parametrize(("kind", "message"), [
     ("truncated", "is truncated"), ("text", "is not a FITS file"), ("empty", "is not a FITS file"),
-    ("missing", "no such file"),
-    ("truncated gzip", "cannot be read as FITS"), ("damaged tile", "cannot be read as FITS .decompression error"),
+    ("missing", "No such file"),
+    ("truncated gzip", "it is damaged, or not FITS"), ("damaged tile", "it is damaged, or not FITS .decompression error"),
     ("table", "no HDU with an image"), ("unknown", "neither EUVI, nor AIA")])
 def test_a_broken_file_is_named_in_one_line(tmp_path, kind, message):
     path = broken(tmp_path, kind)

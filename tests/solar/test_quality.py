@@ -7,15 +7,20 @@ import numpy as np
 import pytest
 from observation_files import AIA, EUVI_A, EUVI_B, magnetogram_header, real_header, rescaled
 
-from pix2pixcc.solar.geometry import observer_disk_mask
+from pix2pixcc.solar.geometry import disk_of_header
 from pix2pixcc.solar.observations import Observation, read_observation
-from pix2pixcc.solar.quality import header_problem, quality_problem
+from pix2pixcc.solar import quality
+from pix2pixcc.solar.quality import header_problem
+
+
+def quality_problem(observation, max_missing=0.01):
+    return quality.quality_problem(observation, max_missing=max_missing)
 
 
 @pytest.mark.parametrize("path", [EUVI_A, EUVI_B, AIA], ids=lambda path: path.name)
 def test_real_observations_are_good(path):
     assert quality_problem(read_observation(path)) is None
-    assert quality_problem(real_header(path)) is None
+    assert header_problem(real_header(path)) is None
 
 
 def magnetogram(field: np.ndarray) -> Observation:
@@ -25,7 +30,7 @@ def magnetogram(field: np.ndarray) -> Observation:
 
 def test_a_magnetogram_with_nan_off_the_disk_is_good():
     good = magnetogram(np.random.default_rng(0).normal(0, 10, (256, 256)))
-    good.data[~observer_disk_mask(good.header, (256, 256), 1.0)] = np.nan
+    good.data[~disk_of_header(good.header, (256, 256)).mask(1.0)] = np.nan
     assert quality_problem(good) is None
 
 
@@ -40,7 +45,7 @@ def test_a_bad_header_is_refused_with_its_reason(make, cards, reason):
     header = real_header(make)
     for keyword, value in cards.items():
         header[keyword] = value
-    assert reason in quality_problem(header)
+    assert reason in header_problem(header)
 
 
 @pytest.mark.parametrize("keyword", ["EXPTIME", "CRPIX1", "CDELT2", "DSUN_OBS", "WAVELNTH", "DATE-OBS"])
@@ -49,7 +54,7 @@ def test_a_missing_keyword_is_named(keyword):
     del header[keyword]
     if keyword == "DATE-OBS":
         del header["DATE-AVG"]
-    assert f"keyword {keyword} is missing" in quality_problem(header)
+    assert f"keyword {keyword} is missing" in header_problem(header)
 
 
 def test_a_bad_quality_of_a_magnetogram_counts_too():
