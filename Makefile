@@ -42,6 +42,6 @@ clean:
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-.venv/installed-tests: .venv/installed tests/requirements.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+.venv/installed-tests: .venv/installed pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable ".[test]"
 	touch $@

@@ -11,11 +11,11 @@ third of ten parts.
 from __future__ import annotations
 
 import argparse
-import os
 
 from pix2pixcc.options import COUNT, POSITIVE, Help, command_parser, share
 from pix2pixcc.preparation.settings import MAX_MISSING, REFERENCE_TOLERANCE_MINUTES, SIZE, TOLERANCE_MINUTES
 from pix2pixcc.solar.instruments import AIA_OF_EUVI, EUVI_OF_AIA
+from pix2pixcc.utils import available_cores
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -69,8 +69,7 @@ def add_flags(parser: argparse.ArgumentParser, channels: str, passbands: list[st
     add("--max_missing", type=share, default=MAX_MISSING, help="greatest share of missing pixels on the disk")
     add("--strict", action="store_true", help="stop at the first bad file instead of skipping it")
     add = parser.add_argument_group("work").add_argument
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    add("--n_workers", type=COUNT, default=min(8, cores), help="processes")
+    add("--n_workers", type=COUNT, default=min(8, available_cores()), help="processes")
     add("--shard", default=None, metavar="I/N", help="do only part I of N (1/N to N/N), for job arrays")
     add("--dry_run", action="store_true", help="index the headers, say what would be written, and stop")
 
@@ -90,7 +89,7 @@ from tqdm import tqdm
 from pix2pixcc.parallel.workers import in_parallel
 from pix2pixcc.preparation.cubes import Job, make_cubes
 from pix2pixcc.preparation.holdout import TestDays
-from pix2pixcc.preparation.index import index_archive
+from pix2pixcc.preparation.index import PRELOAD, index_archive
 from pix2pixcc.preparation.plan import (
     Request,
     checked_passbands,
@@ -187,7 +186,7 @@ def terminate_like_interrupt() -> Iterator[None]:
 def work(jobs: list[Job], n_workers: int, strict: bool, tally: Tally) -> bool:
     """Do the jobs, and return whether all were done: False if interrupted."""
     try:
-        with closing(in_parallel(make_cubes, jobs, n_workers)) as outcomes:
+        with closing(in_parallel(make_cubes, jobs, n_workers, preload=PRELOAD)) as outcomes:
             for outcome in tqdm(outcomes, "cubes", len(jobs), unit="time", disable=None):
                 tally.add(outcome)
                 if strict:

@@ -13,19 +13,19 @@ if __name__ == "__main__":
 
 import sys
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import torch
-from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from pix2pixcc.generation.output import Output
 from pix2pixcc.generation.products import Finding, verify_product
-from pix2pixcc.generation.sources import Loaded, Source, SourceDataset, Unreadable, find_sources
+from pix2pixcc.generation.sources import Loaded, Source, Unreadable, find_sources, load_source
 from pix2pixcc.images.files import list_images
 from pix2pixcc.model import FarsideModel, ModelDescription, checkpoints_of
 from pix2pixcc.parallel.background import BackgroundWriter
 from pix2pixcc.parallel.ranks import Ranks, half_precision, join_ranks, relaunch_on, seed_everything
-from pix2pixcc.parallel.workers import read_by_processes
+from pix2pixcc.parallel.workers import in_order
 from pix2pixcc.training.data import ScalingFlags
 from pix2pixcc.training.folder import RunFolder
 from pix2pixcc.training.record import RunRecord
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
             ranks.say(line)
         ranks.say(f"{len(sources)} inputs, {len(iterations)} checkpoints of {folder.path}, "
                   f"on {ranks.size} x {ranks.device}")
-        half = half_precision(ranks.device) if opt.data_type == 16 else None
+        half = half_precision(ranks) if opt.data_type == 16 else None
         model = FarsideModel(description, device=ranks.device, half=half)
         if opt.compile:
             model.generator.compile()
@@ -100,7 +100,7 @@ def describe(opt, record: RunRecord | None) -> ModelDescription:
 
 def readable(loader: Iterable[Loaded | Unreadable], problems: dict[str, str], bar: tqdm) -> Iterator[Loaded]:
     """Yield what could be read; the others go to `problems`."""
-    for item in read_by_processes(loader):
+    for item in loader:
         bar.update()
         if isinstance(item, Unreadable):
             problems[item.source.where] = item.problem
@@ -124,8 +124,8 @@ def generate(model: FarsideModel, sources: list[Source], output: Output, ranks: 
              n_workers: int, title: str) -> dict[str, str]:
     """Generate from every source while others are read and written; return what could not be read, and why."""
     problems: dict[str, str] = {}
-    dataset = SourceDataset(sources, model.description.scaled, model.generator.multiple)
-    loader = DataLoader(dataset, batch_size=None, num_workers=min(n_workers, len(sources)))
+    load = partial(load_source, scaled=model.description.scaled, multiple=model.generator.multiple)
+    loader = in_order(load, sources, min(n_workers, len(sources)))
     bar = tqdm(total=len(sources), desc=title, unit="img", disable=not ranks.is_first, dynamic_ncols=True,
                mininterval=0.5 if sys.stderr.isatty() else 20)
     with bar, BackgroundWriter() as writer:

@@ -130,7 +130,7 @@ def train(opt, folder: RunFolder, ranks: Ranks, signals: StopSignals, data: Trai
     training = AdversarialTraining(
         over_ranks(generator, ranks), over_ranks(discriminator, ranks), repeats=repeats, lr=opt.lr, beta1=opt.beta1, beta2=opt.beta2,
         lambda_LSGAN=opt.lambda_LSGAN, lambda_FM=opt.lambda_FM, lambda_CC=opt.lambda_CC, gan_type=opt.GAN_type,
-        fm_cumulative=opt.fm_cumulative, n_CC=opt.n_CC, ccc=opt.ccc, half=half_precision(ranks.device) if opt.data_type == 16 else None,
+        fm_cumulative=opt.fm_cumulative, n_CC=opt.n_CC, ccc=opt.ccc, half=half_precision(ranks) if opt.data_type == 16 else None,
         ema=opt.ema)
     lr_factor, resumed = 1.0, state is not None      # the factor is halved by every rollback
     if state is not None:

@@ -25,7 +25,7 @@ def main(argv: list[str] | None = None) -> int:
     import torch
     from cases import CASES, GPU_CASES, TINY, V3
 
-    from pix2pixcc.parallel.heap import keep_freed_memory
+    from pix2pixcc.parallel.ranks import keep_freed_memory
 
     size = TINY if opt.tiny else V3
     if opt.repeats:

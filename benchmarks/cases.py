@@ -142,7 +142,7 @@ def loading(size: Size, device: torch.device) -> list[dict]:
         dataset = _dataset(Path(folder), size)
         floor = min(timed(lambda: [path.read_bytes() for path in dataset.pairs[0]], device)[0] for _ in range(5))
         dataset[0]
-        times = [timed(partial(dataset.load, (0, k % 4)), device) for k in range(size.items)]
+        times = [timed(partial(dataset.__getitem__, (0, k % 4)), device) for k in range(size.items)]
         batches = batches_on(device, dataset, ImageStream(len(dataset), 1, stop=size.items + 4), 1)
         for _ in range(4):
             next(batches)

@@ -25,14 +25,12 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
-from pix2pixcc.parallel.heap import return_freed_memory
 
 SLOPE = 0.2                         # of the leaky ReLU
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "mish": nn.Mish, "relu": nn.ReLU, "leaky_relu": lambda: nn.LeakyReLU(SLOPE), "none": nn.Identity}
 _UNFOLDED = 2 ** 25                 # most elements of an unfolded input: 128 MB of float32
 _LARGE = 2 ** 22                    # elements; at 80 x 128 x 128 and below PyTorch's own layers are up to a third faster
-_VERY_LARGE = 2 ** 24               # elements: images whose room freed pieces seldom offer
 _MANY_CHANNELS = 512
 _PIECE = 2 ** 17                    # elements of an image that stay in the cache while several operations pass over them
 _BLOCK = 4
@@ -56,7 +54,6 @@ class _Convolve(Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, transposed: bool,
                 dtype: torch.dtype, source: Any) -> Tensor:
         ctx.room = max(x.numel(), x.numel() // x.shape[1] * weight.shape[0]) if _sparing.get() else 0
-        _make_room(ctx.room)
         x = x.to(dtype).contiguous(memory_format=_layout(x, weight))
         ctx.arguments, ctx.dtype, ctx.source = (stride, padding, transposed), dtype, source
         ctx.save_for_backward(weight, bias, *([] if source else [x]))
@@ -65,7 +62,6 @@ class _Convolve(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple:
-        _make_room(ctx.room)
         weight, _, *stored = ctx.saved_tensors
         x = stored[0] if stored else _made_again(ctx.source).to(ctx.dtype)
         layout = _layout(x, weight)
@@ -101,7 +97,6 @@ def sparing_memory() -> Iterator[None]:
         yield
     finally:
         _sparing.reset(token)
-    return_freed_memory()
 
 
 def spares_memory(x: Tensor, channels: int) -> bool:
@@ -138,11 +133,6 @@ def _normed_again(node: Any) -> Tensor:
     """What a norm with a source was given, channels-last."""
     weight, bias, x = node.source.saved_tensors
     return _convolved(x, weight, bias, node.source).contiguous(memory_format=torch.channels_last)
-
-
-def _make_room(elements: int) -> None:
-    if elements >= _VERY_LARGE:
-        return_freed_memory()
 
 
 def _shape_arguments(stride: int, padding: int, transposed: bool) -> tuple:
@@ -221,7 +211,6 @@ class _NormAct(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, act: str, eps: float, source: Any) -> Tensor:
         ctx.room = x.numel() if _sparing.get() else 0
-        _make_room(ctx.room)
         x = x.contiguous(memory_format=torch.channels_last)
         statistics, images = [], []
         for image in x.split(1):
@@ -235,7 +224,6 @@ class _NormAct(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple:
-        _make_room(ctx.room)
         statistics = list(ctx.saved_tensors)
         x = (ctx.again if ctx.again is not None else _normed_again(ctx)) if ctx.source else statistics.pop(0)
         ctx.again = None

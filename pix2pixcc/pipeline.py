@@ -1,12 +1,9 @@
-"""Files to tensors: pairs, scaling to -1..1 and its exact inverse, augmentation, datasets, and the stream of images.
-
-Reading and writing one file is in `images.py`; what the cards of a cube mean is in `cubes.py`.
-"""
+"""Files to tensors: scaling to -1..1 and its exact inverse, augmentation, pairs, and the stream of images."""
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from pix2pixcc.images.files import Image, read_image
 from pix2pixcc.utils import UserError
@@ -24,13 +21,16 @@ FAR, FAR_SHARE = 3.0, 0.01      # values are far outside -1..1 if more than this
 
 @dataclass(frozen=True)
 class Scaling:
-    """The scaling of each channel: `lower` becomes -1 and `upper` 1, linearly or in their logarithms.
+    """Scale each channel so that `lower` becomes -1 and `upper` 1, linearly or in their logarithms.
 
     Attributes
     ----------
-    lower, upper : limits in data units, one a channel
-    log : whether the logarithm is taken, one a channel
-    clip : whether values beyond the limits are set to them
+    lower, upper : tuple of float
+        Limits in data units, one pair per channel.
+    log : tuple of bool
+        Whether the logarithm is taken, per channel.
+    clip : bool
+        Whether values beyond the limits are set to them.
     """
 
     lower: tuple[float, ...]
@@ -39,10 +39,10 @@ class Scaling:
     clip: bool = False
 
     def scale(self, image: Tensor, *, in_place: bool = False) -> Tensor:
-        """Scale float32 (..., C, H, W) from data units to -1..1; what cannot be scaled becomes background.
+        """Scale float32 (..., C, H, W) from data units to -1..1; pixels that cannot be scaled become background.
 
-        With a logarithm, pixels that are NaN, infinite, zero or negative take the lower limit. Without, NaN and infinite
-        pixels become 0 in data units if that lies within the limits, else the lower limit.
+        With a logarithm, pixels that are NaN, infinite, zero or negative take the lower limit. Without, NaN and
+        infinite pixels become 0 in data units if that lies within the limits, else the lower limit.
         """
         image = image if in_place else image.clone()
         for channel, lower, upper, log in zip(image.unbind(-3), self.lower, self.upper, self.log, strict=True):
@@ -69,14 +69,14 @@ class Scaling:
         return image
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON and checkpoints."""
+        """Return plain lists and numbers, for JSON and checkpoints."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> Scaling:
-        """From `to_dict`; `KeyError`, `ValueError` or `TypeError` for anything else."""
-        scaling = cls(tuple(map(float, content["lower"])), tuple(map(float, content["upper"])), tuple(map(bool, content["log"])),
-                      bool(content["clip"]))
+        """Make the scaling that `to_dict` described; `KeyError`, `ValueError` or `TypeError` for anything else."""
+        scaling = cls(tuple(map(float, content["lower"])), tuple(map(float, content["upper"])),
+                      tuple(map(bool, content["log"])), bool(content["clip"]))
         for lower, upper, log in zip(scaling.lower, scaling.upper, scaling.log, strict=True):
             if not -math.inf < lower < upper < math.inf or (log and lower <= 0):
                 raise ValueError(f"limits {lower} and {upper}")
@@ -84,7 +84,7 @@ class Scaling:
 
 
 def _centre_and_half(lower: float, upper: float, log: bool) -> tuple[float, float]:
-    """Centre and half width of the limits, of their natural logarithms with `log` (the base cancels)."""
+    """Return centre and half width of the limits; with `log`, of their natural logarithms (the base cancels)."""
     if log:
         lower, upper = math.log(lower), math.log(upper)
     return (lower + upper) / 2, (upper - lower) / 2
@@ -92,27 +92,31 @@ def _centre_and_half(lower: float, upper: float, log: bool) -> tuple[float, floa
 
 def resolve_scaling(image: Image, *, lower: Sequence[float] | None = None, upper: Sequence[float] | None = None,
                     log: Sequence[bool] | None = None, clip: bool | None = None, side: str = "input") -> Scaling:
-    """The scaling of a data set: from flags, else from the cards of `image`, else 0..255 for 8 bits, else -1..1.
+    """Find the scaling of a data set: from flags, else from the cards of `image`, else 0..255 for 8 bits, else -1..1.
 
     Parameters
     ----------
-    image : one of the data set
-    lower, upper, log : one value, or one a channel; None where the flag was not given
-    clip : None is False
-    side : 'input' or 'target', to name the flags in messages
+    image : Image
+        One of the data set.
+    lower, upper, log : sequence, optional
+        One value for all channels, or one per channel; None where the flag was not given.
+    clip : bool, optional
+        None is False.
+    side : str
+        'input' or 'target', to name the flags in messages.
 
     Raises
     ------
     UserError
-        Limits that cannot be, a number of values that fits neither one nor all channels, or values far outside -1..1:
-        more than 1% of the finite pixels of a channel beyond +-3.
+        Limits that cannot be; neither one value nor one per channel; or values far outside -1..1: more than 1% of the
+        finite pixels of a channel beyond +-3.
     """
-    count = len(image.data)
-    cards = image.channels
     default = (0.0, 255.0) if image.is_8bit else (-1.0, 1.0)
-    lowers = _one_a_channel(lower, [card.lower for card in cards] if cards else [default[0]] * count, f"--saturation_lower_limit_{side}")
-    uppers = _one_a_channel(upper, [card.upper for card in cards] if cards else [default[1]] * count, f"--saturation_upper_limit_{side}")
-    logs = _one_a_channel(log, [card.scale == "log10" for card in cards] if cards else [False] * count, f"--logscale_{side}")
+    cards = [(card.lower, card.upper, card.scale == "log10") for card in image.channels or []]
+    lower_card, upper_card, log_card = zip(*(cards or [(*default, False)] * len(image.data)), strict=True)
+    lowers = _per_channel(lower, lower_card, f"--saturation_lower_limit_{side}")
+    uppers = _per_channel(upper, upper_card, f"--saturation_upper_limit_{side}")
+    logs = _per_channel(log, log_card, f"--logscale_{side}")
     for k, (low, high, logarithm) in enumerate(zip(lowers, uppers, logs, strict=True), 1):
         if not (math.isfinite(low) and math.isfinite(high) and low < high):
             raise UserError(f"channel {k}: the lower limit {low:g} must be below the upper limit {high:g}; "
@@ -121,12 +125,12 @@ def resolve_scaling(image: Image, *, lower: Sequence[float] | None = None, upper
             raise UserError(f"channel {k}: a log scale needs a lower limit above 0, not {low:g}; "
                             f"set --saturation_lower_limit_{side}, or --logscale_{side} False")
     scaling = Scaling(tuple(map(float, lowers)), tuple(map(float, uppers)), tuple(map(bool, logs)), bool(clip))
-    if not clip or (cards is None and (lower is None or upper is None)):
+    if not clip or (image.channels is None and (lower is None or upper is None)):
         _refuse_far_values(image, scaling, side)
     return scaling
 
 
-def _one_a_channel(given: Sequence | None, otherwise: list, flag: str) -> list:
+def _per_channel(given: Sequence | None, otherwise: Sequence, flag: str) -> Sequence:
     if given is None:
         return otherwise
     if len(given) not in (1, len(otherwise)):
@@ -140,65 +144,62 @@ def _refuse_far_values(image: Image, scaling: Scaling, side: str) -> None:
     for k, (channel, values) in enumerate(zip(unclipped.scale(data), data, strict=True), 1):
         finite = values.isfinite()
         if (channel[finite].abs() > FAR).float().mean() > FAR_SHARE:
-            raise UserError(f"{image.path}: channel {k} runs from {values[finite].min():g} to {values[finite].max():g}, far outside its "
-                            f"limits {scaling.lower[k - 1]:g} .. {scaling.upper[k - 1]:g}; set --saturation_lower_limit_{side}, "
-                            f"--saturation_upper_limit_{side} and --logscale_{side} to what the data are")
+            lowest, highest = values[finite].min(), values[finite].max()
+            raise UserError(f"{image.path}: channel {k} runs from {lowest:g} to {highest:g}, far outside its limits "
+                            f"{scaling.lower[k - 1]:g} .. {scaling.upper[k - 1]:g}; "
+                            f"set --saturation_lower_limit_{side}, --saturation_upper_limit_{side} and "
+                            f"--logscale_{side} to what the data are")
 
 
+@dataclass(frozen=True)
 class Augmentation:
     """Rotate and shift input and target alike, about the image centre.
 
     The rotation (bilinear, one pass) fills what comes in from outside with the background, the median of the four
-    corners of each channel; the shift repeats the edge, as padding and a random crop do. What is off costs nothing.
+    corners of each channel; the shift repeats the edge, as padding and a random crop do.
 
-    Parameters
+    Attributes
     ----------
-    padding_size : pad by this many pixels and crop at random: a shift of at most this many pixels
-    max_rotation_angle : degrees; the angle is uniform within +- this
+    padding_size : int
+        Pad by this many pixels and crop at random: a shift of at most this many pixels. 0: none.
+    max_rotation_angle : float
+        Degrees; the angle is uniform within +- this. 0: none.
     """
 
-    def __init__(self, padding_size: int = 0, max_rotation_angle: float = 0.0) -> None:
-        self.padding_size = padding_size
-        self.max_rotation_angle = max_rotation_angle
+    padding_size: int = 0
+    max_rotation_angle: float = 0.0
 
-    @property
-    def is_on(self) -> bool:
-        return self.padding_size > 0 or self.max_rotation_angle > 0
-
-    def __call__(self, input: Tensor, target: Tensor, generator: torch.Generator,
-                 into: tuple[Tensor | None, Tensor | None] = (None, None)) -> tuple[Tensor, Tensor]:
-        """Augment a pair of images of shape (C, H, W), each with its own channels, by the same draw of `generator`.
-
-        What is padded and cropped lies in `into`, if that is given.
-        """
+    def __call__(self, input: Tensor, target: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Augment a pair of images of shape (C, H, W), each with its own channels, by the same draw of `generator`."""
         if self.max_rotation_angle > 0:
             angle = (2 * torch.rand((), generator=generator).item() - 1) * self.max_rotation_angle
             input, target = rotate(input, angle), rotate(target, angle)
         if self.padding_size > 0:
             top, left = torch.randint(0, 2 * self.padding_size + 1, (2,), generator=generator).tolist()
             down, right = self.padding_size - top, self.padding_size - left
-            input, target = shift(input, down, right, into[0]), shift(target, down, right, into[1])
+            input, target = shift(input, down, right), shift(target, down, right)
         return input, target
 
 
 def rotate(image: Tensor, angle: float) -> Tensor:
-    """Rotate (C, H, W) about its centre, counter-clockwise by `angle` degrees, bilinear; background from the corners."""
+    """Rotate (C, H, W) counter-clockwise about its centre by `angle` degrees, bilinear; background from the corners."""
     if angle == 0:
         return image
     from torchvision.transforms import InterpolationMode, v2  # takes two seconds and 170 MB
 
-    # torchvision's own fill darkens the border (it weighs the image by the mask twice); zeros around a zero background do not.
+    # torchvision's own fill darkens the border (it weighs the image by the mask twice); zeros around a zero background
+    # do not.
     background = image[:, [0, 0, -1, -1], [0, -1, 0, -1]].median(dim=1).values[:, None, None]
     return v2.functional.rotate(image - background, angle, interpolation=InterpolationMode.BILINEAR).add_(background)
 
 
-def shift(image: Tensor, down: int, right: int, into: Tensor | None = None) -> Tensor:
-    """Move (C, H, W) by whole pixels and repeat the edge: what padding all round and cropping gives, without the larger image."""
+def shift(image: Tensor, down: int, right: int) -> Tensor:
+    """Move (C, H, W) by whole pixels and repeat the edge, as padding all round and cropping do."""
     if down == 0 and right == 0:
         return image
     height, width = image.shape[-2:]
     rows, columns = (slice(max(0, by), length + min(0, by)) for by, length in ((down, height), (right, width)))
-    moved = torch.empty_like(image) if into is None else into
+    moved = torch.empty_like(image)
     moved[:, rows, columns] = image[:, max(0, -down):height - max(0, down), max(0, -right):width - max(0, right)]
     moved[:, rows, :columns.start] = moved[:, rows, columns.start, None]
     moved[:, rows, columns.stop:] = moved[:, rows, columns.stop - 1, None]
@@ -208,88 +209,99 @@ def shift(image: Tensor, down: int, right: int, into: Tensor | None = None) -> T
 
 
 def _draws(seed: int, epoch: int, index: int) -> torch.Generator:
-    """Random numbers that depend on nothing but these three."""
+    """Return a source of random numbers that depend on nothing but these three."""
     state = np.random.SeedSequence([seed, epoch, index]).generate_state(1, np.uint64)
     return torch.Generator().manual_seed(int(state[0]))
 
 
+@dataclass(eq=False)
 class PairDataset(Dataset):
-    """Pairs, scaled and augmented; asked for by `(epoch, index)`.
+    """Read, scale and augment the pair that is asked for by `(epoch, index)`.
 
     An item is a dict of `input` and `target`, float32 (C, H, W) in -1..1, and `index`. It depends on the files, `seed`,
     epoch and index alone, whichever worker makes it.
 
-    Parameters
+    Attributes
     ----------
-    pairs : as `pair_files` gives them
-    input_ch, target_ch : channels
-    input_scaling, target_scaling : to -1..1
-    data_size : pixels on a side that every image must have; None: any
-    augmentation : None for none
-    seed : of the augmentation
+    pairs : sequence of (Path, Path)
+        Input and target files.
+    input_ch, target_ch : int
+        Channels that the files must have.
+    input_scaling, target_scaling : Scaling
+        To -1..1.
+    data_size : int, optional
+        Pixels on a side that every image must have; None: any.
+    augmentation : Augmentation
+        Nothing is changed unless it is given.
+    seed : int
+        Of the augmentation.
     """
 
-    def __init__(self, pairs: Sequence[tuple[Path, Path]], *, input_ch: int, target_ch: int, input_scaling: Scaling,
-                 target_scaling: Scaling, data_size: int | None = None, augmentation: Augmentation | None = None, seed: int = 0) -> None:
-        self.pairs = list(pairs)
-        self.sides = {"input": (input_ch, input_scaling), "target": (target_ch, target_scaling)}
-        self.data_size = data_size
-        self.augmentation = augmentation if augmentation is not None and augmentation.is_on else None
-        self.seed = seed
+    pairs: Sequence[tuple[Path, Path]]
+    _: KW_ONLY
+    input_ch: int
+    target_ch: int
+    input_scaling: Scaling
+    target_scaling: Scaling
+    data_size: int | None = None
+    augmentation: Augmentation = Augmentation()
+    seed: int = 0
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, key: tuple[int, int] | int) -> dict[str, Any]:
-        return self.load(key)
-
-    def load(self, key: tuple[int, int] | int, into: dict[str, Tensor] | None = None) -> dict[str, Any]:
-        """The item, its images wherever they are; they may be in `into`, which saves a copy to whoever wants them there."""
         epoch, index = key if isinstance(key, tuple) else (0, key)
-        input, target = (self._load(path, side) for path, side in zip(self.pairs[index], self.sides, strict=True))
-        if self.augmentation is not None:
-            places = (None, None) if into is None else (into["input"], into["target"])
-            input, target = self.augmentation(input, target, _draws(self.seed, epoch, index), places)
+        input_path, target_path = self.pairs[index]
+        input = self._load(input_path, self.input_ch, self.input_scaling, "input")
+        target = self._load(target_path, self.target_ch, self.target_scaling, "target")
+        input, target = self.augmentation(input, target, _draws(self.seed, epoch, index))
         return {"input": input, "target": target, "index": index}
 
-    def _load(self, path: Path, side: str) -> Tensor:
-        channels, scaling = self.sides[side]
+    def _load(self, path: Path, channels: int, scaling: Scaling, side: str) -> Tensor:
         image = torch.from_numpy(read_image(path, channels, side=side).data)
         if self.data_size is not None and image.shape[-1] != self.data_size:
             raise UserError(f"{path} is {image.shape[-2]} x {image.shape[-1]} pixels, --data_size is {self.data_size}")
         return scaling.scale(image, in_place=True)
 
 
-class ImageStream(Sampler[list[tuple[int, int]]]):
-    """An endless stream of shuffled epochs, cut in batches for this rank; sampler of a `PairDataset`'s keys.
+@dataclass(eq=False)
+class ImageStream:
+    """Stream shuffled epochs without end, cut in batches for this rank; yields keys of a `PairDataset`.
 
-    Position p of the stream is image p % number of the permutation of epoch p // number. A batch of all ranks together is
-    the next `batch_size * world_size` positions, of which each rank takes its share in order. So the stream goes on from
-    any position, with any batch size and number of ranks, as if it had never stopped.
+    Position p of the stream is image p % number of the permutation of epoch p // number. A batch of all ranks together
+    is the next `batch_size * world_size` positions, of which each rank takes its share in order. So the stream goes on
+    from any position, with any batch size and number of ranks, as if it had never stopped.
 
-    Parameters
+    Attributes
     ----------
-    number : images in the data set
-    batch_size : of one rank
-    seed : epoch e is shuffled from seed + e
-    shuffle : False keeps the order of the files
-    start : images seen before
-    stop : images seen at the end; the batch that reaches it is whole. None: endless
-    rank, world_size : this process among how many
+    number : int
+        Images in the data set.
+    batch_size : int
+        Of one rank.
+    seed : int
+        Epoch e is shuffled from seed + e.
+    shuffle : bool
+        False keeps the order of the files.
+    start : int
+        Images seen before.
+    stop : int, optional
+        Images seen at the end; the batch that reaches it is whole. None: endless.
+    rank, world_size : int
+        This process among how many.
     """
 
-    def __init__(self, number: int, batch_size: int, *, seed: int = 0, shuffle: bool = True, start: int = 0, stop: int | None = None,
-                 rank: int = 0, world_size: int = 1) -> None:
-        self.number = number
-        self.batch_size = batch_size
-        self.seed = seed
-        self.shuffle = shuffle
-        self.start = start
-        self.stop = stop
-        self.rank = rank
-        self.world_size = world_size
-        self._epoch: int | None = None
-        self._order: list[int] = []
+    number: int
+    batch_size: int
+    _: KW_ONLY
+    seed: int = 0
+    shuffle: bool = True
+    start: int = 0
+    stop: int | None = None
+    rank: int = 0
+    world_size: int = 1
+    _epoch: int | None = field(default=None, init=False)
+    _order: list[int] = field(default_factory=list, init=False)
 
     def __len__(self) -> int:
         if self.stop is None:
@@ -307,7 +319,8 @@ class ImageStream(Sampler[list[tuple[int, int]]]):
         epoch, place = divmod(position, self.number)
         if epoch != self._epoch:
             generator = torch.Generator().manual_seed(self.seed + epoch)
-            self._order = torch.randperm(self.number, generator=generator).tolist() if self.shuffle else list(range(self.number))
+            order = torch.randperm(self.number, generator=generator) if self.shuffle else torch.arange(self.number)
+            self._order = order.tolist()
             self._epoch = epoch
         return epoch, self._order[place]
 
@@ -317,8 +330,10 @@ def pad_to_multiple(image: Tensor, multiple: int) -> tuple[Tensor, tuple]:
 
     Returns
     -------
-    padded : `image` itself if nothing is missing
-    crop : index that takes the original part out of an output of the padded size, `output[crop]`
+    padded : Tensor
+        `image` itself if nothing is missing.
+    crop : tuple
+        Index that takes the original part out of an output of the padded size, `output[crop]`.
     """
     height, width = image.shape[-2:]
     rows, columns = -height % multiple, -width % multiple

@@ -20,6 +20,11 @@ from pathlib import Path
 VERSION = "1.0.0"
 
 
+def available_cores() -> int:
+    """Return how many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1      # macOS has no affinity
+
+
 class UserError(Exception):
     """A mistake that the user can mend: the message names the file, flag or keyword, and the way out."""
 

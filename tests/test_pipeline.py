@@ -1,65 +1,166 @@
-"""Files to tensors: pairs, augmentation, datasets, and the stream of images."""
+"""Files to tensors: scaling and where its limits come from, augmentation, pairs, and the stream of images."""
 from __future__ import annotations
 
 import itertools
+import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch._utils import ExceptionWrapper
-from torch.utils.data import DataLoader
 
-from pix2pixcc.images.files import write_image
-from pix2pixcc.images.pairs import pair_files
-from pix2pixcc.parallel.workers import error_of_worker
-from pix2pixcc.pipeline import Augmentation, ImageStream, PairDataset, Scaling, pad_to_multiple, rotate, shift
+from pix2pixcc.images.cubes import Channel
+from pix2pixcc.images.files import Image, write_image
+from pix2pixcc.pipeline import (
+    Augmentation,
+    ImageStream,
+    PairDataset,
+    Scaling,
+    pad_to_multiple,
+    resolve_scaling,
+    rotate,
+    shift,
+)
 from pix2pixcc.utils import UserError
 
 PLAIN = Scaling((-1.0,), (1.0,), (False,))
+EUV = Scaling((1.0,), (200.0,), (True,))
+GAUSS = Scaling((-1500.0,), (1500.0,), (False,))
 
 
-def paths(*names: str) -> list[Path]:
-    return [Path(name) for name in names]
+def plane(*values: float) -> torch.Tensor:
+    return torch.tensor(values, dtype=torch.float32).reshape(1, 1, -1)
 
 
-def names_of(pairs) -> list[tuple[str, str]]:
-    return [(input.name, target.name) for input, target in pairs]
+def scaled(scaling: Scaling, *values: float) -> list[float]:
+    return scaling.scale(plane(*values)).flatten().tolist()
+
+
+def image(data, channels=None, is_8bit=False) -> Image:
+    return Image(np.asarray(data, np.float32), None, channels, is_8bit, Path("a.fits"))
+
+
+def random_image(channels: int, low: float, high: float) -> Image:
+    return image(np.random.default_rng(0).uniform(low, high, (channels, 32, 32)))
 
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-class TestPairs:
-    def test_files_of_one_name_belong_together_whatever_their_order_and_format(self):
-        pairs = pair_files(paths("b.fits", "a.fits.gz"), paths("a.png", "b.png"))
-        assert names_of(pairs) == [("b.fits", "b.png"), ("a.fits.gz", "a.png")]
+class TestScaling:
+    def test_limits_become_exactly_minus_1_and_1(self):
+        assert scaled(GAUSS, -1500, 0, 1500) == [-1, 0, 1]
+        assert scaled(Scaling((0.0,), (255.0,), (False,)), 0, 255) == [-1, 1]
+        assert scaled(EUV, 1, 200) == [-1, 1]
 
-    @pytest.mark.parametrize(("input", "target"), [
-        ("AIA_0001.fits", "HMI_0001.fits"), ("0001_input.png", "0001_target.png"), ("STEREO_A_0001.fits", "sdo.hmi.0001.fits"),
-        ("aia_171_20110215_000012.fits", "hmi_m720s_20110215_000012.fits"), ("2011-02-15T00:00:12.fits", "m_20110215000012.fits"),
+    def test_with_log_the_logarithms_of_the_limits_are_the_ends(self):
+        """1..200 becomes 0..log10(200) becomes -1..1 (Jeong et al. 2020)."""
+        value = 100.0
+        expected = 2 * math.log10(value) / math.log10(200) - 1
+        assert scaled(EUV, value)[0] == pytest.approx(expected, abs=1e-6)
+        assert scaled(EUV, math.sqrt(200))[0] == pytest.approx(0, abs=1e-6)
+
+    def test_under_log_what_has_no_logarithm_takes_the_lower_limit(self):
+        assert scaled(EUV, 0, -3, math.nan, math.inf, -math.inf) == [-1] * 5
+
+    def test_linear_nan_and_infinity_become_0_where_the_limits_hold_it_else_the_lower_limit(self):
+        assert scaled(GAUSS, math.nan, math.inf, -math.inf) == [0] * 3
+        assert scaled(Scaling((-100.0,), (300.0,), (False,)), math.nan) == [-0.5]
+        assert scaled(Scaling((0.0,), (255.0,), (False,)), math.nan) == [-1]
+        assert scaled(Scaling((10.0,), (255.0,), (False,)), math.nan, math.inf) == [-1, -1]
+
+    def test_values_beyond_the_limits_stay_unless_clipped(self):
+        assert scaled(GAUSS, 3000, -3000) == [2, -2]
+        assert scaled(Scaling((-1500.0,), (1500.0,), (False,), clip=True), 3000, -3000) == [1, -1]
+        assert scaled(Scaling((1.0,), (200.0,), (True,), clip=True), 1e4, 0.01) == [1, -1]
+
+    @pytest.mark.parametrize(("scaling", "low", "high"), [(EUV, 0.05, 5000), (GAUSS, -4000, 4000),
+                                                          (Scaling((0.0,), (255.0,), (False,)), 0, 255),
+                                                          (Scaling((1e6,), (1e6 + 100,), (False,)), 1e6, 1e6 + 100)])
+    def test_unscale_undoes_scale_within_float32(self, scaling, low, high):
+        data = torch.empty(1, 64, 64).uniform_(low, high, generator=torch.Generator().manual_seed(1))
+        back = scaling.unscale(scaling.scale(data))
+        span = max(abs(low), abs(high)) if not scaling.log[0] else data
+        assert ((back - data).abs() / span).max() < 2e-6      # a logarithm up to 8.5 is rounded twice, by 5e-7 each
+
+    def test_each_channel_has_its_own_limits_and_scale(self):
+        both = Scaling((1.0, -1500.0), (200.0, 1500.0), (True, False))
+        data = torch.stack([plane(1, 200)[0], plane(-1500, 750)[0]])
+        assert both.scale(data).flatten().tolist() == [-1, 1, -1, 0.5]
+        batch = torch.stack([data, data])
+        assert torch.equal(both.scale(batch)[1], both.scale(data))
+        assert torch.allclose(both.unscale(both.scale(batch)), batch)
+
+    def test_a_tensor_of_other_channels_is_refused(self):
+        for channels in (1, 3):
+            with pytest.raises(ValueError, match="zip"):
+                Scaling((1.0, 1.0), (2.0, 2.0), (False, False)).scale(torch.ones(channels, 4, 4))
+
+    def test_the_original_is_kept_unless_scaled_in_place(self):
+        data = plane(0, 1500)
+        assert GAUSS.scale(data) is not data and data.flatten().tolist() == [0, 1500]
+        assert GAUSS.scale(data, in_place=True) is data and data.flatten().tolist() == [0, 1]
+        assert GAUSS.unscale(data, in_place=True) is data and data.flatten().tolist() == [0, 1500]
+
+    def test_json_gives_back_the_scaling(self):
+        both = Scaling((1.0, -1500.0), (200.0, 1500.0), (True, False), clip=True)
+        assert Scaling.from_dict(json.loads(json.dumps(both.to_dict()))) == both
+
+
+class TestLimits:
+    def test_limits_come_from_flags_then_cards_then_the_type_of_the_data(self):
+        cards = [Channel.euv("SDO/AIA 171", ""), Channel.magnetogram("SDO/HMI magnetogram", "", 1000.0)]
+        cube = image(np.random.default_rng(0).uniform(1, 200, (2, 8, 8)), cards)
+        assert resolve_scaling(cube) == Scaling((1.0, -1000.0), (200.0, 1000.0), (True, False))
+        assert resolve_scaling(cube, lower=[2], upper=[300, 500], clip=True) \
+            == Scaling((2.0, 2.0), (300.0, 500.0), (True, False), clip=True)
+        assert resolve_scaling(cube, log=[False]).log == (False, False)
+        assert resolve_scaling(image(np.ones((1, 8, 8)) * 99, is_8bit=True)) == Scaling((0.0,), (255.0,), (False,))
+        assert resolve_scaling(random_image(2, -1.5, 1.5)) == Scaling((-1.0, -1.0), (1.0, 1.0), (False, False))
+
+    @pytest.mark.parametrize(("flags", "message"), [
+        ({"lower": [5], "upper": [5]},
+         "the lower limit 5 must be below the upper limit 5; set --saturation_lower_limit_target"),
+        ({"lower": [0], "upper": [200], "log": [True]},
+         "a log scale needs a lower limit above 0, not 0; set --saturation_lower_limit_target"),
+        ({"log": [True]}, "a log scale needs a lower limit above 0, not -1"),
+        ({"lower": [math.nan]}, "the lower limit nan must be below"),
+        ({"upper": [math.inf]}, "the upper limit inf; set"),
+        ({"lower": [1, 2, 3]}, r"--saturation_lower_limit_target takes one value, or one a channel \(2\), not 3"),
+        ({"log": []}, r"--logscale_target takes one value, or one a channel \(2\), not 0"),
     ])
-    def test_names_may_differ_by_instrument_or_agree_in_their_time(self, input, target):
-        others = paths("aia_99_20120101_000000.fits"), paths("m_20120101_000000_hmi.fits")
-        assert names_of(pair_files([Path(input), *others[0]], [*others[1], Path(target)])) \
-            == [(input, target), ("aia_99_20120101_000000.fits", "m_20120101_000000_hmi.fits")]
+    def test_limits_that_cannot_be_are_refused_with_their_flag(self, flags, message):
+        with pytest.raises(UserError, match=message):
+            resolve_scaling(random_image(2, 0, 1), side="target", **flags)
 
-    def test_files_without_a_partner_are_listed_up_to_ten(self):
-        inputs, targets = [Path(f"{k:02}.fits") for k in range(15)], paths("00.fits", "lone.fits")
-        with pytest.raises(UserError) as error:
-            pair_files(inputs, targets)
-        message = str(error.value)
-        assert "14 input files without a target of their own (01.fits, 02.fits" in message and "10.fits, ...)" in message
-        assert "11.fits" not in message and "1 target files without an input of their own (lone.fits)" in message
+    def test_values_far_outside_stop_with_the_flags_to_set(self):
+        gauss = random_image(1, -300, 300)
+        message = (r"a\.fits: channel 1 runs from -2\S+ to 2\S+, far outside its limits -1 \.\. 1; "
+                   "set --saturation_lower_limit_input")
+        with pytest.raises(UserError, match=message):
+            resolve_scaling(gauss)
+        with pytest.raises(UserError, match="far outside its limits"):
+            resolve_scaling(gauss, clip=True)
+        with pytest.raises(UserError, match="far outside its limits"):
+            resolve_scaling(gauss, lower=[-10], upper=[10])
+        assert resolve_scaling(gauss, lower=[-10], upper=[10], clip=True).clip
+        assert resolve_scaling(gauss, lower=[-150], upper=[150]).upper == (150.0,)
 
-    def test_one_time_on_two_files_matches_neither(self):
-        with pytest.raises(UserError, match=r"2 input files without a target.*x_20110101_000000.fits, y_20110101_000000.fits"):
-            pair_files(paths("x_20110101_000000.fits", "y_20110101_000000.fits"), paths("z_20110101_000000.fits"))
+    def test_a_few_bright_pixels_are_not_far_outside(self):
+        data = np.zeros((1, 100, 100), np.float32)
+        data[0, 0, :99] = 2000
+        assert resolve_scaling(image(data)).upper == (1.0,)
+        data[0, 1, :10] = 2000
+        with pytest.raises(UserError, match="far outside"):
+            resolve_scaling(image(data))
 
-    def test_two_files_of_one_name_are_refused(self):
-        with pytest.raises(UserError, match=r"2 target files share their name with another \(a.fits, a.fits.gz\). Keep one"):
-            pair_files(paths("a.fits"), paths("a.fits", "a.fits.gz"))
+    def test_the_share_far_outside_is_that_of_finite_pixels(self):
+        data = np.full((1, 100, 100), np.nan, np.float32)
+        data[0, 0, :50] = 40
+        with pytest.raises(UserError, match="channel 1 runs from 40 to 40"):
+            resolve_scaling(image(data))
 
 
 class TestAugmentation:
@@ -78,7 +179,6 @@ class TestAugmentation:
         output = Augmentation(0, 0)(input, target, draws)
         assert output[0] is input and output[1] is target
         assert torch.equal(draws.get_state(), state)
-        assert not Augmentation(0, 0).is_on and Augmentation(1, 0).is_on and Augmentation(0, 1).is_on
 
     def test_at_angle_0_and_shift_0_nothing_is_copied(self):
         image = torch.rand(3, 8, 8)
@@ -116,7 +216,7 @@ class TestAugmentation:
         y, x = torch.meshgrid(torch.arange(15.0), torch.arange(15.0), indexing="ij")
         image, draws, augmentation = torch.stack([y, x]), generator(), Augmentation(2, 0)
         offsets = np.array([augmentation(image, image, draws)[0][:, 7, 7].tolist() for _ in range(2500)], int) - 7
-        counts = np.array([[np.sum((offsets == (down, right)).all(1)) for right in range(-2, 3)] for down in range(-2, 3)])
+        counts = np.array([np.sum((offsets == one).all(1)) for one in itertools.product(range(-2, 3), repeat=2)])
         assert counts.sum() == 2500
         assert ((counts - 100) ** 2 / 100).sum() < 52      # chi squared, 24 degrees of freedom, p = 0.001
 
@@ -143,8 +243,8 @@ def pairs(tmp_path) -> list[tuple[Path, Path]]:
 
 
 def dataset_of(pairs, **options) -> PairDataset:
-    return PairDataset(pairs, input_ch=3, target_ch=1, input_scaling=Scaling((-1.0,) * 3, (1.0,) * 3, (False,) * 3), target_scaling=PLAIN,
-                       **options)
+    return PairDataset(pairs, input_ch=3, target_ch=1, target_scaling=PLAIN,
+                       input_scaling=Scaling((-1.0,) * 3, (1.0,) * 3, (False,) * 3), **options)
 
 
 class TestPairDataset:
@@ -166,13 +266,6 @@ class TestPairDataset:
         for other in (dataset[(3, 3)], dataset_of(pairs, augmentation=Augmentation(4, 20), seed=6)[(2, 3)]):
             assert not torch.equal(other["input"], item)
 
-    def test_batches_are_the_same_with_no_and_with_two_workers(self, pairs):
-        dataset = dataset_of(pairs, augmentation=Augmentation(4, 20), seed=1)
-        batches = [list(DataLoader(dataset, batch_sampler=ImageStream(10, 4, seed=1, stop=28), num_workers=workers)) for workers in (0, 2)]
-        assert len(batches[0]) == 7
-        for one, other in zip(*batches, strict=True):
-            assert all(torch.equal(one[key], other[key]) for key in ("input", "target", "index"))
-
     def test_nan_in_a_file_never_reaches_an_item(self, pairs):
         data = np.zeros((3, 16, 16))
         data[:, 2:5] = np.nan
@@ -189,18 +282,6 @@ class TestPairDataset:
         write_image(pairs[1][1], np.zeros((2, 16, 16)))
         with pytest.raises(UserError, match=r"1\.npy is 2 x 16 x 16.*--target_ch"):
             dataset_of(pairs)[1]
-
-    def test_the_message_of_a_worker_is_the_original_one(self, pairs):
-        pairs[0][0].write_text("no FITS")
-        try:
-            dataset_of(pairs)[0]
-        except UserError:
-            handed_on = ExceptionWrapper(where="in DataLoader worker process 0")
-        with pytest.raises(UserError, match=r"(?s)Original Traceback.*not begin with SIMPLE") as error:
-            handed_on.reraise()
-        message = str(error_of_worker(error.value))
-        assert message == f"{pairs[0][0]} is not a FITS file: it does not begin with SIMPLE; choose another file or format"
-        assert str(error_of_worker(UserError(message))) == message
 
 
 def positions(stream: ImageStream, batches: int) -> list[tuple[int, int]]:
@@ -234,7 +315,8 @@ class TestImageStream:
         assert [list(itertools.chain(*shares)) for shares in zip(*ranks, strict=True)] == whole
 
     def test_it_stops_with_the_batch_that_reaches_the_end(self):
-        for start, stop, batch_size, world_size in ((0, 40, 1, 1), (17, 40, 4, 1), (0, 10, 3, 2), (40, 40, 2, 1), (50, 40, 2, 1)):
+        for start, stop, batch_size, world_size in ((0, 40, 1, 1), (17, 40, 4, 1), (0, 10, 3, 2), (40, 40, 2, 1),
+                                                    (50, 40, 2, 1)):
             stream = ImageStream(7, batch_size, start=start, stop=stop, world_size=world_size)
             batches = list(stream)
             assert len(batches) == len(stream) == max(0, -(-(stop - start) // (batch_size * world_size)))
@@ -250,7 +332,8 @@ class TestImageStream:
 
 
 class TestPadding:
-    @pytest.mark.parametrize(("size", "multiple", "padded_size"), [(30, 16, 32), (33, 16, 48), (1, 8, 8), (128, 32, 128)])
+    @pytest.mark.parametrize(("size", "multiple", "padded_size"),
+                             [(30, 16, 32), (33, 16, 48), (1, 8, 8), (128, 32, 128)])
     def test_sides_become_multiples_and_the_crop_undoes_it(self, size, multiple, padded_size):
         image = torch.rand(2, 3, size, size)
         padded, crop = pad_to_multiple(image, multiple)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from astropy.io import fits
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.images.files import Image, list_images, read_image
@@ -185,29 +184,20 @@ class Unreadable:
     problem: str
 
 
-class SourceDataset(Dataset):
-    """Reads and scales one source per item; a bad one comes back as `Unreadable`, so that the others go on.
+def load_source(source: Source, *, scaled: Callable[[Image], Tensor], multiple: int) -> Loaded | Unreadable:
+    """Read and scale one source; a bad one comes back as `Unreadable`, so that the others go on.
 
     Parameters
     ----------
-    sources : list of Source
+    source : Source
     scaled : callable
         Scales an `Image` to -1..1, a tensor (C, H, W).
     multiple : int
         Sides are padded to a multiple of this.
     """
-
-    def __init__(self, sources: list[Source], scaled: Callable[[Image], Tensor], multiple: int):
-        self.sources, self.scaled, self.multiple = sources, scaled, multiple
-
-    def __len__(self) -> int:
-        return len(self.sources)
-
-    def __getitem__(self, index: int) -> Loaded | Unreadable:
-        source = self.sources[index]
-        try:
-            image = source.read()
-            padded, crop = pad_to_multiple(self.scaled(image), self.multiple)
-        except UserError as error:
-            return Unreadable(source, str(error))
-        return Loaded(source, padded, crop, image)
+    try:
+        image = source.read()
+        padded, crop = pad_to_multiple(scaled(image), multiple)
+    except UserError as error:
+        return Unreadable(source, str(error))
+    return Loaded(source, padded, crop, image)

@@ -1,4 +1,4 @@
-"""Writing in the background: one thread that does jobs in order, so that saving never stalls training."""
+"""Writing in the background, so that saving never stalls a training."""
 from __future__ import annotations
 
 import threading
@@ -12,7 +12,7 @@ MOST_WAITING = 3      # jobs; each may hold a copy of all weights
 
 
 class BackgroundWriter:
-    """Runs jobs one after the other in a thread; a context manager that ends when all are done.
+    """Run jobs one after the other in a thread; as a context manager, end when all are done.
 
     After an error no further job is done, so that nothing is written that relies on what could not be. The error is
     raised by the next `submit` or `wait`, or at the end of the `with` block.
@@ -30,14 +30,15 @@ class BackgroundWriter:
     def __enter__(self) -> BackgroundWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
         self._jobs.put(None)
         self._thread.join()
         if error is None:
             self._raise_error()
 
     def submit(self, job: Callable, *arguments: object, **named: object) -> None:
-        """Queue `job(*arguments, **named)`; waits while three stand in line."""
+        """Queue `job(*arguments, **named)`; wait while three stand in line."""
         self._raise_error()
         self._jobs.put((job, arguments, named))
 
@@ -51,9 +52,9 @@ class BackgroundWriter:
             raise self._error
 
     def _work(self) -> None:
-        # A second team of OpenMP threads would be one thread more than there are cores; libgomp then lets all of them sleep at
-        # once while they wait for each other, and a training step on the CPU takes half as long again for the rest of the run.
-        torch.get_num_threads()                                # else the first use would set the number of all threads again
+        # A second team of OpenMP threads would be one thread more than there are cores; libgomp then lets all of them
+        # sleep while they wait for each other, and a training step on the CPU takes half as long again from then on.
+        torch.get_num_threads()                            # else the first use would set the number for all threads
         torch.set_num_threads(1)
         self._started.set()
         while (work := self._jobs.get()) is not None:
@@ -61,7 +62,7 @@ class BackgroundWriter:
             try:
                 if self._error is None:
                     job(*arguments, **named)
-            except BaseException as error:      # handed to the thread that asked for the job
+            except BaseException as error:                 # handed to the thread that asked for the job
                 self._error = error
             finally:
                 del work, job, arguments, named            # a copy of the weights need not wait for the next job

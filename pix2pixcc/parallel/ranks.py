@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import datetime
 import os
 import re
@@ -14,30 +15,31 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from pix2pixcc.parallel.heap import keep_freed_memory
 from pix2pixcc.parallel.launching import launch
 from pix2pixcc.utils import UserError
 
 T = TypeVar("T")
 
-COLLECTIVE, FIRST = datetime.timedelta(minutes=10), datetime.timedelta(days=1)      # how long the ranks wait for each other
+COLLECTIVE = datetime.timedelta(minutes=10)                # for which the ranks wait for each other in a training step
+FIRST = datetime.timedelta(days=1)                         # for which they wait for the first rank to do its work
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among those that work together, and the device it works on."""
+    """Describe this process among the `size` that work together, and the device it works on."""
 
     device: torch.device
     rank: int = 0
     size: int = 1
-    patient: dist.ProcessGroup | None = None      # waits while the first rank works alone
+    patient: dist.ProcessGroup | None = None               # waits while the first rank works alone
 
     @property
     def is_first(self) -> bool:
-        """Only the first rank speaks and writes."""
+        """Return whether this is the rank that speaks and writes."""
         return self.rank == 0
 
     def say(self, *words: object) -> None:
+        """Print, on the first rank only."""
         if self.is_first:
             print(*words, flush=True)
 
@@ -46,7 +48,7 @@ class Ranks:
         self.on_first(lambda: None)
 
     def on_first(self, job: Callable[[], T]) -> T:
-        """The result of `job`, which only the first rank runs; its `UserError` ends the other ranks without a second message."""
+        """Run `job` on the first rank and return its result on all; its `UserError` ends the others without a word."""
         if self.size == 1:
             return job()
         outcome: list = [None, None]
@@ -63,19 +65,19 @@ class Ranks:
         return outcome[0]
 
     def most(self, number: int) -> int:
-        """The largest `number` of all ranks (True is 1). Exchanged between the CPUs: a GPU is not waited for."""
+        """Return the largest `number` of all ranks, exchanged between the CPUs, so that a GPU is not waited for."""
         if self.size == 1:
-            return int(number)
-        value = torch.tensor(int(number))
+            return number
+        value = torch.tensor(number)
         dist.all_reduce(value, dist.ReduceOp.MAX)
         return int(value.item())
 
     def mean(self, values: torch.Tensor) -> torch.Tensor:
-        """The mean of `values` over all ranks."""
+        """Return the mean of `values` over all ranks."""
         return self.gathered(values).mean(0)
 
     def gathered(self, values: torch.Tensor) -> torch.Tensor:
-        """The `values` of each rank, stacked in order."""
+        """Return the `values` of each rank, stacked in order."""
         if self.size == 1:
             return values[None]
         everyone = [torch.empty_like(values) for _ in range(self.size)]
@@ -84,7 +86,7 @@ class Ranks:
 
 
 def parse_gpu_ids(text: str) -> list[int]:
-    """`"0,1"` -> [0, 1]; `"-1"` -> [] (the CPU)."""
+    """Read GPU numbers: "0,1" is [0, 1], and "-1" is [], the CPU."""
     try:
         numbers = [int(part) for part in str(text).split(",") if part.strip()]
     except ValueError:
@@ -96,20 +98,21 @@ def parse_gpu_ids(text: str) -> list[int]:
 
 @contextlib.contextmanager
 def join_ranks(gpu_ids: str) -> Iterator[Ranks]:
-    """Yield this process's `Ranks`; joins the group that torchrun started, and leaves it at the end.
+    """Join the processes that torchrun started, if it did, and leave them at the end; yield this one's `Ranks`.
 
     Raises
     ------
     UserError
-        A GPU number that does not exist (without any GPU, the CPU is used after one warning); memory ran out; a
-        loader process was killed; another rank ended.
+        A GPU number that does not exist (without any GPU, the CPU is used after one warning); memory ran out; another
+        rank ended.
     """
     wanted = parse_gpu_ids(gpu_ids)
-    rank, size, local = (_environment(name, default) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0)))
+    rank, size, local = _environment("RANK", 0), _environment("WORLD_SIZE", 1), _environment("LOCAL_RANK", 0)
     device = _device(wanted, local, size)
-    keep_freed_memory()
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    else:
+        keep_freed_memory()
     try:
         if size == 1:
             yield Ranks(device)
@@ -129,26 +132,24 @@ def join_ranks(gpu_ids: str) -> Iterator[Ranks]:
 
 
 def _environment(name: str, default: int) -> int:
-    """What torchrun says in an environment variable."""
+    """Read a number that torchrun sets."""
     text = os.environ.get(name, str(default))
     if not text.isdigit():
         raise UserError(f"the environment variable {name}={text} should be a number, as torchrun sets it; unset it")
     return int(text)
 
 
-_LOST = re.compile(r"connection (closed|reset|refused)|closed by peer|broken pipe|timed out|timeout|socket", re.IGNORECASE)
+_LOST = re.compile(r"connection (closed|reset|refused)|closed by peer|broken pipe|timed out|timeout|socket",
+                   re.IGNORECASE)
 _NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
 
 
 def _explained(error: RuntimeError, rank: int) -> str | None:
-    """What the user can do about an error of PyTorch; None if it is none of theirs."""
+    """Say what the user can do about an error of PyTorch; None if nothing."""
     text = str(error)
     if isinstance(error, torch.OutOfMemoryError) or _NO_MEMORY.search(text):
         return (f"memory ran out ({' '.join(text.split())[:160]}). Use a smaller --batch_size, --data_type 16 or "
                 "--checkpoint_activations, or a device with more memory")
-    if "DataLoader worker" in text:
-        return (f"a loader process was killed ({' '.join(text.split())[:160]}): memory or /dev/shm is full. Use fewer --n_workers; "
-                "a training goes on with --resume")
     if dist.is_initialized() and (isinstance(error, dist.DistError) or _LOST.search(text)):
         return f"process {rank} lost the others: one of them has ended; its own message says why. Go on with --resume"
     return None
@@ -162,18 +163,18 @@ def _device(wanted: list[int], local: int, size: int) -> torch.device:
         if local == 0:
             print("warning: no GPU was found; working on the CPU (--gpu_ids -1 says so)", file=sys.stderr)
         return torch.device("cpu")
-    if size > 1 and len(wanted) == 1:            # torchrun: one GPU a process, whatever the default says
+    if size > 1 and len(wanted) == 1:            # torchrun: one GPU per process, whatever the default says
         wanted = list(range(available))
     missing = [number for number in wanted if number >= available]
     if missing or local >= len(wanted):
-        there = f"this machine has {available}: {','.join(map(str, range(available)))}" if available else "this machine has none"
-        raise UserError(f"--gpu_ids {','.join(map(str, wanted))}: no GPU {missing[0] if missing else local} here; {there}. "
-                        "Use -1 for the CPU")
+        there = f"{available}: {','.join(map(str, range(available)))}" if available else "none"
+        raise UserError(f"--gpu_ids {','.join(map(str, wanted))}: no GPU {missing[0] if missing else local} here; "
+                        f"this machine has {there}. Use -1 for the CPU")
     return torch.device("cuda", wanted[local])
 
 
 def relaunch_on(gpu_ids: str, argv: list[str]) -> int | None:
-    """With several `gpu_ids` and no torchrun around us, start one process a GPU and return their exit status; else None."""
+    """Start one process per GPU and return their exit status; None with one of `gpu_ids`, or where torchrun did it."""
     wanted = parse_gpu_ids(gpu_ids)
     if len(wanted) < 2 or "WORLD_SIZE" in os.environ:
         return None
@@ -182,17 +183,34 @@ def relaunch_on(gpu_ids: str, argv: list[str]) -> int | None:
     return launch([sys.executable, *argv], len(wanted))
 
 
-def half_precision(device: torch.device) -> torch.dtype:
-    """bfloat16 where the device has it, else float16 (which needs loss scaling)."""
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        return torch.float16
-    return torch.bfloat16
+def half_precision(ranks: Ranks) -> torch.dtype | None:
+    """Choose what `--data_type 16` computes in: bfloat16 where the device can, else float16, which needs loss scaling.
+
+    On a CPU without bfloat16 arithmetic it is None, float32, after one warning: 16 bits take minutes per image there.
+    """
+    if ranks.device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    with contextlib.suppress(AttributeError, RuntimeError):      # of a PyTorch that was built without oneDNN
+        if torch.ops.mkldnn._is_mkldnn_bf16_supported():
+            return torch.bfloat16
+    if ranks.is_first:
+        print("warning: this CPU has no bfloat16 arithmetic, 16 bits would take minutes per image; computing in 32 "
+              "(--data_type 32 says so)", file=sys.stderr)
+    return None
+
+
+def keep_freed_memory() -> None:
+    """Keep the memory of one image for the next: fresh pages of the system cost a fifth of a training step on a CPU."""
+    with contextlib.suppress(OSError, AttributeError):     # only glibc has these settings
+        mallopt = ctypes.CDLL(None).mallopt
+        for option, value in {-8: 1, -4: 0, -1: -1}.items():      # M_ARENA_MAX, M_MMAP_MAX, M_TRIM_THRESHOLD
+            mallopt(option, value)
 
 
 def seed_everything(seed: int, deterministic: bool = False) -> None:
     """Seed torch, the only source of random numbers besides the data set's own.
 
-    With `deterministic`, the GPU's kernels repeat themselves bit for bit, and more slowly.
+    With `deterministic`, a GPU repeats its results bit for bit, and more slowly.
     """
     torch.manual_seed(seed)
     if deterministic:
@@ -205,4 +223,5 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
 
 
 def parameter_count(network: torch.nn.Module) -> int:
+    """Count the weights of a network."""
     return sum(parameter.numel() for parameter in network.parameters())

@@ -27,6 +27,7 @@ from pix2pixcc.utils import UserError, atomic_path
 
 RAW_SUFFIXES = (".fits", ".fts", ".fit", ".fits.gz", ".fts.gz", ".fit.gz", ".fz")
 FOREIGN = "no AIA, HMI or EUVI image"
+PRELOAD = ("pix2pixcc.preparation.cubes", "sunpy.map")      # what workers need and takes seconds to import
 _SAVE_EVERY_S = 60.0               # an interrupted scan loses at most this much
 
 
@@ -227,7 +228,7 @@ def index_archive(folders: Iterable[str | os.PathLike[str]], index_path: str | o
     if unread:
         saved = time.monotonic()
         fresh: list[Record] = []
-        results = in_parallel(read_record, unread, n_workers, block=64)
+        results = in_parallel(read_record, unread, n_workers, block=64, preload=PRELOAD)
         try:
             for record in tqdm(results, "headers", len(unread), unit="file", disable=None if progress else True):
                 known[record.path] = record

@@ -23,7 +23,7 @@ from pix2pixcc.solar.orbits import SYNODIC_PERIOD_DAYS, Observer, observer_at, r
 from pix2pixcc.synthetic_sun import archives as files
 from pix2pixcc.synthetic_sun.camera import Camera
 from pix2pixcc.synthetic_sun.sun import SyntheticSun
-from pix2pixcc.utils import UserError
+from pix2pixcc.utils import UserError, available_cores
 
 FIRST_DAY, LAST_DAY = datetime(2011, 1, 1), datetime(2013, 12, 31)
 
@@ -174,5 +174,6 @@ def _write_raw_file(job: tuple[Path, str, datetime, str], *, seed: int, size: in
 
 def _do_all(work: Callable, jobs: list, n_workers: int | None, progress: bool, unit: str) -> list:
     """Do every job, with a progress bar."""
-    workers = min(n_workers or len(os.sched_getaffinity(0)), len(jobs))
-    return list(tqdm(in_parallel(work, jobs, workers), total=len(jobs), unit=f" {unit}", disable=not progress, file=sys.stderr))
+    workers = min(n_workers or available_cores(), len(jobs))
+    results = in_parallel(work, jobs, workers, preload=[__name__])
+    return list(tqdm(results, total=len(jobs), unit=f" {unit}", disable=not progress, file=sys.stderr))

@@ -71,7 +71,7 @@ def test_no_step_waits_for_the_gpu():
 
 
 class Numbers:
-    def load(self, key, into=None):
+    def __getitem__(self, key):
         return {"input": torch.full((4, 4), float(key)), "index": key}
 
 

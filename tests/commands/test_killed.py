@@ -105,7 +105,7 @@ def test_a_killed_loader_process_is_a_message(here):
     for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
         os.kill(int(child), signal.SIGKILL)
     status = finish(process)
-    assert status == 2 and "a loader process was killed" in log() and "Traceback" not in log(), log()
+    assert status == 2 and "a worker process was killed" in log() and "Traceback" not in log(), log()
 
 
 # A full, read-only or vanished disk

@@ -19,7 +19,7 @@ from PIL import Image
 from running import FITS, SMALL, folders, generate, observer_header, run, train, tree, write_cubes
 
 from pix2pixcc.images.files import read_image
-from pix2pixcc.parallel.ranks import half_precision
+from pix2pixcc.parallel.ranks import Ranks, half_precision
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -233,7 +233,7 @@ def test_batches_threads_and_half_precision_give_the_same_images(run_folder):
     assert np.nanmax(np.abs(saved["four"] - saved["one"])) < 8 * 144 * 2 ** -24 * np.nanmax(np.abs(saved["one"]))
     # In bfloat16, of 8 bits, each rounds what goes in, its weights and what comes out, by 2**-8 of it at most.
     assert np.nanstd(saved["half"] - saved["one"]) < 8 * 3 * 2 ** -8 * spread
-    if half_precision(torch.device("cpu")) is not None:
+    if half_precision(Ranks(torch.device("cpu"))) is not None:
         assert not np.array_equal(saved["half"], saved["one"], equal_nan=True)
 
 

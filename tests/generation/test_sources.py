@@ -8,7 +8,7 @@ import torch
 from astropy.io import fits
 from running import write_cubes
 
-from pix2pixcc.generation.sources import SourceDataset, Unreadable, find_sources, holds_raw_files
+from pix2pixcc.generation.sources import Unreadable, find_sources, holds_raw_files, load_source
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.pipeline import Scaling
 from pix2pixcc.utils import UserError
@@ -90,7 +90,7 @@ def test_a_bad_file_does_not_stop_the_others(tmp_path):
     inputs, _ = write_cubes(tmp_path / "data", count=2)
     (inputs / "sun_20110301_120403.fits").write_text("nonsense")
     scaling = Scaling((1.0,), (200.0,), (True,))
-    dataset = SourceDataset(find(inputs)[0], lambda image: scaling.scale(torch.from_numpy(image.data)), 32)
-    bad, good = dataset[0], dataset[1]
+    bad, good = (load_source(source, scaled=lambda image: scaling.scale(torch.from_numpy(image.data)), multiple=32)
+                 for source in find(inputs)[0])
     assert isinstance(bad, Unreadable) and "sun_20110301" in bad.problem
     assert good.tensor.shape == (1, 64, 64) and good.tensor[good.crop].shape == (1, 48, 48)

@@ -2,7 +2,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from astropy.io import fits
 from pix2pixcc.images import verification
 from pix2pixcc.images.cubes import Channel, write_cube
 from pix2pixcc.images.files import read_image, write_image
-from pix2pixcc.images.verification import verify_dataset
+from pix2pixcc.images.verification import Summary, verify_dataset
 from pix2pixcc.utils import UserError
 
 FLAGS = {"input_ch": 2, "target_ch": 1, "n_workers": 0, "progress": False}
@@ -42,8 +45,8 @@ def reads(monkeypatch) -> list[Path]:
 
 def test_the_summary_says_what_the_data_are(pairs):
     inputs, targets = verify_dataset(pairs, **FLAGS)
-    assert (inputs.number, inputs.size, inputs.count, inputs.dtype, inputs.lowest, inputs.highest) == (6, 16, 2, "float32", 0, 5)
-    assert (targets.number, targets.count, targets.dtype, targets.highest, targets.channels) == (6, 1, "uint8", 50, None)
+    assert inputs == Summary(number=6, size=16, count=2, dtype="float32", lowest=0, highest=5, channels=None)
+    assert targets == Summary(number=6, size=16, count=1, dtype="uint8", lowest=0, highest=50, channels=None)
 
 
 def test_processes_find_what_one_finds(pairs):
@@ -68,8 +71,9 @@ def test_a_file_checked_for_other_channels_is_read_again(pairs, reads, tmp_path)
     assert len(reads) == 18
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": 1, "files": {"a": 3}}', '{"format": 1, "files": {"a": {"size": 3}}}',
-                                     '{"format": 0, "files": {}}', '{"format": 1, "files": null}'])
+@pytest.mark.parametrize("content", [
+    "", "[]", "{}", '{"format": 1, "files": {"a": 3}}', '{"format": 1, "files": {"a": {"size": 3}}}',
+    '{"format": 0, "files": {}}', '{"format": 1, "files": null}'])
 def test_a_damaged_memory_is_as_good_as_none(pairs, reads, tmp_path, content):
     (tmp_path / "files.json").write_text(content)
     verify_dataset(pairs, **FLAGS, remember=tmp_path / "files.json")
@@ -88,7 +92,8 @@ def test_every_bad_file_is_named_with_its_reason_and_the_good_ones_are_remembere
         verify_dataset(pairs, **FLAGS, remember=tmp_path / "files.json")
     lines = str(error.value).splitlines()
     assert lines[0] == "5 of 12 files cannot be used:" and len(lines) == 6
-    for name, reason in (("0.fits", "not a FITS file"), ("1.fits", "truncated"), ("2.fits", "no finite pixel"), ("3.png", "No such file"),
+    for name, reason in (("0.fits", "not a FITS file"), ("1.fits", "truncated"), ("2.fits", "no finite pixel"),
+                         ("3.png", "No such file"),
                          ("4.png", "has 8 pixels on a side, the first image has 16; all images must have one size")):
         assert any(name in line and reason in line for line in lines)
     reads.clear()
@@ -118,13 +123,13 @@ def test_no_pairs_are_refused():
 def test_cards_that_ask_for_different_scalings_are_refused_unless_flags_rule(tmp_path):
     pairs = []
     for k, limit in enumerate((1500.0, 1500.0, 1000.0)):
-        for side in ("Input", "Target"):
+        for side, upper in (("Input", 1500.0), ("Target", limit)):
             (tmp_path / side).mkdir(exist_ok=True)
             write_cube(tmp_path / side / f"{k}.fits", np.zeros((1, 16, 16)), fits.Header(),
-                       [Channel.magnetogram("SDO/HMI magnetogram", f"2011-01-0{k + 1}", limit if side == "Target" else 1500.0)])
+                       [Channel.magnetogram("SDO/HMI magnetogram", f"2011-01-0{k + 1}", upper)])
         pairs.append((tmp_path / "Input" / f"{k}.fits", tmp_path / "Target" / f"{k}.fits"))
     flags = FLAGS | {"input_ch": 1}
-    message = r"1 of 6.*\n.*Target/2\.fits asks for another scaling .* than 0\.fits; set --saturation_lower_limit_target"
+    message = r"1 of 6.*\n.*Target/2\.fits asks for another scaling .* 0\.fits; set --saturation_lower_limit_target"
     with pytest.raises(UserError, match=message):
         verify_dataset(pairs, **flags)
     assert verify_dataset(pairs, **flags, check_cards=False)[1].channels[0].upper == 1500
@@ -144,11 +149,37 @@ def test_an_interrupted_check_goes_on_where_it_was(pairs, tmp_path, monkeypatch)
     assert len(json.loads((tmp_path / "files.json").read_text())["files"]) == 5
 
 
-def killed(path, channels, *, side):
-    os._exit(1)
+def remembered(memory):
+    return json.loads(memory.read_text())["files"]
 
 
-def test_a_process_that_dies_is_no_traceback(pairs, monkeypatch):
+@pytest.mark.skipif(sys.platform != "linux", reason="what is patched reaches the workers by a fork")
+def test_a_worker_that_dies_is_a_message_and_the_others_work_is_remembered(pairs, tmp_path, monkeypatch):
+    def killed(path, channels, *, side):
+        if path == pairs[-1][0]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read_image(path, channels, side=side)
     monkeypatch.setattr(verification, "read_image", killed)
-    with pytest.raises(UserError, match=r"a process that checks files died .*fewer processes \(--n_workers\)"):
-        verify_dataset(pairs, **FLAGS | {"n_workers": 1})
+    with pytest.raises(UserError, match="^a worker process was killed.*: lower --n_workers"):
+        verify_dataset(pairs, **FLAGS | {"n_workers": 2}, remember=tmp_path / "files.json")
+    assert remembered(tmp_path / "files.json")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what is patched reaches the process by a fork")
+def test_a_check_that_is_killed_has_saved_what_it_knew_a_minute_ago(pairs, tmp_path, monkeypatch):
+    def killed(path, channels, *, side):
+        if path == pairs[-1][0]:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return read_image(path, channels, side=side)
+    monkeypatch.setattr(verification, "read_image", killed)
+    monkeypatch.setattr(verification, "SAVE_EVERY", 0)
+    check = multiprocessing.get_context("fork").Process(target=verify_dataset, args=[pairs],
+                                                        kwargs=FLAGS | {"remember": tmp_path / "files.json"})
+    check.start()
+    check.join(60)
+    assert check.exitcode == -signal.SIGTERM and len(remembered(tmp_path / "files.json")) >= 1
+
+
+def test_the_bar_knows_how_many_files_there_are(pairs, capsys):
+    verify_dataset(pairs, **FLAGS | {"progress": True})
+    assert "12/12" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Jobs are done in order in another thread; after an error none is done, and the error is raised where they were asked for."""
+"""Jobs are done in order in another thread; after an error none is done, and it is raised where they were asked for."""
 import threading
 import time
 
@@ -12,7 +12,8 @@ def test_jobs_are_done_in_order_in_another_thread():
     done = []
     with BackgroundWriter() as writer:
         for number in range(10):
-            writer.submit(lambda number, **named: done.append((number, named, threading.current_thread().name)), number, extra=number)
+            writer.submit(lambda number, **named: done.append((number, named, threading.current_thread().name)),
+                          number, extra=number)
     assert done == [(number, {"extra": number}, "writer") for number in range(10)]
 
 
