@@ -1,1 +1,1 @@
-"""Generated against true magnetograms: metrics, scores of a pair and of a set, the page of figures."""
+"""Generated against true magnetograms: pairs of files, metrics, scores of a pair and of a set, report, figures."""

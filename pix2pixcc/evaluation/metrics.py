@@ -1,8 +1,7 @@
 """How well a generated magnetogram agrees with the true one: correlation, error, flux, structure, texture.
 
-Pure functions of arrays in gauss `(H, W)` and a boolean mask of the pixels that count; whatever is not finite in either
-image never counts. Which pixels lie on the disk, and how large they are, is `disk.py`; files and tables are
-`pix2pixCC_Evaluate.py`.
+Pure functions of arrays in gauss `(H, W)` and a boolean mask of the pixels that count. Pixels that are not finite in
+either image never count.
 
 Definitions, where the papers leave a choice:
 
@@ -36,7 +35,7 @@ FREQUENCY_EDGES = np.geomspace(1 / 512, 0.5, 33)      # cycles per pixel, the sa
 
 @dataclass(frozen=True)
 class Moments:
-    """First and second moments of pairs (generated, real); they add up, so that a set is pooled without holding it."""
+    """First and second moments of pairs (generated, real); they add up, so that a set is pooled without keeping it."""
 
     count: int = 0
     mean_generated: float = 0.0
@@ -47,8 +46,9 @@ class Moments:
 
     @classmethod
     def of(cls, generated: np.ndarray, real: np.ndarray) -> Moments:
-        """The moments of all pairs where both values are finite."""
-        generated, real = np.asarray(generated, dtype=np.float64).ravel(), np.asarray(real, dtype=np.float64).ravel()
+        """Return the moments of all pairs where both values are finite."""
+        generated = np.asarray(generated, dtype=np.float64).ravel()
+        real = np.asarray(real, dtype=np.float64).ravel()
         both = np.isfinite(generated) & np.isfinite(real)
         if not both.all():
             generated, real = generated[both], real[both]
@@ -60,7 +60,7 @@ class Moments:
                    float(generated @ generated), float(real @ real), float(generated @ real))
 
     def __add__(self, other: Moments) -> Moments:
-        """The moments of both samples together (Chan et al. 1979)."""
+        """Return the moments of both samples together (Chan et al. 1979)."""
         count = self.count + other.count
         if not count:
             return self
@@ -73,13 +73,13 @@ class Moments:
 
     @property
     def pearson(self) -> float:
-        """Pearson's correlation coefficient; NaN for fewer than two pairs or a constant image."""
+        """Return Pearson's correlation coefficient; NaN for fewer than two pairs or a constant image."""
         scale = math.sqrt(self.scatter_generated) * math.sqrt(self.scatter_real)
         return self.scatter_both / scale if self.count > 1 and scale > 0 else math.nan
 
     @property
     def concordance(self) -> float:
-        """Concordance correlation coefficient (Lin 1989), with the n - 1 forms as in training."""
+        """Return the concordance correlation coefficient (Lin 1989), with the n - 1 forms as in training."""
         if self.count < 2:
             return math.nan
         bottom = self.scatter_generated + self.scatter_real + (self.count - 1) * self.bias ** 2
@@ -87,52 +87,33 @@ class Moments:
 
     @property
     def bias(self) -> float:
-        """Mean of generated - real, gauss."""
+        """Return the mean of generated - real, gauss."""
         return self.mean_generated - self.mean_real if self.count else math.nan
 
     @property
     def squared_error(self) -> float:
-        """Sum of (generated - real)^2."""
-        return max(self.scatter_generated + self.scatter_real - 2 * self.scatter_both, 0.0) + self.count * self.bias ** 2
+        """Return the sum of (generated - real)^2."""
+        scatter = max(self.scatter_generated + self.scatter_real - 2 * self.scatter_both, 0.0)
+        return scatter + self.count * self.bias ** 2
 
     @property
     def rmse(self) -> float:
-        """Root of the mean of (generated - real)^2, gauss."""
+        """Return the root of the mean of (generated - real)^2, gauss."""
         return math.sqrt(self.squared_error / self.count) if self.count else math.nan
 
     @property
     def r_squared(self) -> float:
-        """Coefficient of determination of the generated values as a prediction of the real ones."""
+        """Return the coefficient of determination of the generated values as a prediction of the real ones."""
         return 1 - self.squared_error / self.scatter_real if self.count > 1 and self.scatter_real > 0 else math.nan
 
     @property
     def slope(self) -> float:
-        """Slope of the least-squares line generated = slope * real + intercept."""
+        """Return the slope of the least-squares line generated = slope * real + intercept."""
         return self.scatter_both / self.scatter_real if self.count > 1 and self.scatter_real > 0 else math.nan
 
 
-def pearson(generated: np.ndarray, real: np.ndarray) -> float:
-    """Pearson's correlation coefficient of all pairs of finite pixels."""
-    return Moments.of(generated, real).pearson
-
-
-def concordance(generated: np.ndarray, real: np.ndarray) -> float:
-    """Concordance correlation coefficient of all pairs of finite pixels."""
-    return Moments.of(generated, real).concordance
-
-
-def rmse(generated: np.ndarray, real: np.ndarray) -> float:
-    """Root-mean-square error over all pairs of finite pixels, gauss."""
-    return Moments.of(generated, real).rmse
-
-
-def r_squared(generated: np.ndarray, real: np.ndarray) -> float:
-    """Coefficient of determination over all pairs of finite pixels."""
-    return Moments.of(generated, real).r_squared
-
-
 def ppe10(generated: np.ndarray, real: np.ndarray) -> float:
-    """Share of pixels (0..1) whose error is at most 10% of the true value."""
+    """Return the share of pixels (0..1) whose error is at most 10% of the true value."""
     valid = np.isfinite(generated) & np.isfinite(real)
     if not valid.any():
         return math.nan
@@ -146,13 +127,13 @@ def binned(image: np.ndarray, n: int, mask: np.ndarray | None = None, *, valid_s
     Parameters
     ----------
     image : ndarray (H, W)
-        Sides that n does not divide end in smaller blocks.
+        The last blocks of sides that n does not divide are smaller.
     n : int
         Pixels on a block's side.
     mask : bool ndarray (H, W), optional
-        True where pixels count. What is not finite never counts.
+        True where pixels count.
     valid_share : float
-        Blocks where a smaller share of the n x n pixels counts are NaN, as are blocks where none does.
+        Blocks where a smaller share of the n x n pixels counts are NaN, as are blocks where no pixel counts.
 
     Returns
     -------
@@ -170,7 +151,7 @@ def binned(image: np.ndarray, n: int, mask: np.ndarray | None = None, *, valid_s
 
 def active_region(real: np.ndarray, mask: np.ndarray, *, threshold: float = ACTIVE_THRESHOLD,
                   smoothing: int = ACTIVE_SMOOTHING) -> np.ndarray:
-    """The pixels of `mask` where |B_true|, averaged over `smoothing` x `smoothing` valid pixels, exceeds `threshold` gauss."""
+    """Return where |B_true|, averaged over `smoothing` x `smoothing` pixels of `mask`, exceeds `threshold` gauss."""
     valid = mask & np.isfinite(real)
     strength = ndimage.uniform_filter(np.where(valid, np.abs(real), 0.0).astype(np.float64), smoothing, mode="constant")
     share = ndimage.uniform_filter(valid.astype(np.float64), smoothing, mode="constant")
@@ -178,15 +159,15 @@ def active_region(real: np.ndarray, mask: np.ndarray, *, threshold: float = ACTI
 
 
 def polarity_agreement(generated: np.ndarray, real: np.ndarray, *, threshold: float = POLARITY_THRESHOLD) -> float:
-    """Share (0..1) of the pixels with |B_true| above `threshold` gauss where the generated field has the true sign."""
+    """Return the share (0..1) of pixels with |B_true| above `threshold` gauss that have the true sign."""
     strong = np.isfinite(generated) & np.isfinite(real) & (np.abs(real) > threshold)
     return float(np.mean(np.sign(generated[strong]) == np.sign(real[strong]))) if strong.any() else math.nan
 
 
 def ssim(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *, data_range: float = SSIM_RANGE) -> float:
-    """Mean structural similarity (Wang et al. 2004, 7 x 7 windows) over the windows that lie wholly within `mask`.
+    """Return the mean structural similarity (Wang et al. 2004) over the 7 x 7 windows that lie wholly within `mask`.
 
-    `data_range` is in gauss: the constants that steady the quotient are (0.01 `data_range`)^2 and (0.03 `data_range`)^2.
+    `data_range` is in gauss: (0.01 `data_range`)^2 and (0.03 `data_range`)^2 stabilise the quotient.
     """
     from skimage.metrics import structural_similarity  # slow to import, and not needed while training
 
@@ -195,13 +176,13 @@ def ssim(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *, data_rang
     inner = ndimage.binary_erosion(valid, np.ones((window, window)))
     if not inner.any():
         return math.nan
-    _, similarity = structural_similarity(np.where(valid, real, 0.0).astype(np.float64), np.where(valid, generated, 0.0).astype(np.float64),
-                                          win_size=window, data_range=data_range, full=True)
+    filled = (np.where(valid, image, 0.0).astype(np.float64) for image in (real, generated))
+    _, similarity = structural_similarity(*filled, win_size=window, data_range=data_range, full=True)
     return float(similarity[inner].mean())
 
 
 def flux(image: np.ndarray, mask: np.ndarray, pixel_area: np.ndarray | float) -> tuple[float, float]:
-    """Total unsigned and net flux in maxwell of the valid pixels of `image` (gauss); `pixel_area` is in cm^2."""
+    """Return total unsigned and net flux in Mx of the valid pixels of `image` (gauss); `pixel_area` is in cm^2."""
     valid = mask & np.isfinite(image)
     elements = np.asarray(image, dtype=np.float64)[valid] * np.broadcast_to(pixel_area, image.shape)[valid]
     return float(np.abs(elements).sum()), float(elements.sum())
@@ -209,7 +190,7 @@ def flux(image: np.ndarray, mask: np.ndarray, pixel_area: np.ndarray | float) ->
 
 def regional_scores(generated: np.ndarray, real: np.ndarray, valid: np.ndarray, active: np.ndarray, *,
                     binning: int = BINNING) -> tuple[dict[str, float], dict[str, Moments]]:
-    """The metrics of the full disk, the active and the quiet regions, and the moments that pool them over a set.
+    """Score the full disk, the active and the quiet regions, and return the moments that pool them over a set.
 
     Parameters
     ----------
@@ -221,7 +202,8 @@ def regional_scores(generated: np.ndarray, real: np.ndarray, valid: np.ndarray, 
     Returns
     -------
     scores, moments : dict
-        For each region R of `REGIONS` the scores that `score` names; moments `R` of the pixels, `R_binned` of the blocks.
+        For each region R of `REGIONS` the scores that `score` names, and the moments `R` of the pixels and `R_binned`
+        of the blocks.
     """
     scores: dict[str, float] = {}
     moments: dict[str, Moments] = {}
@@ -239,7 +221,7 @@ def regional_scores(generated: np.ndarray, real: np.ndarray, valid: np.ndarray, 
 def score(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *, binning: int = BINNING,
           active_threshold: float = ACTIVE_THRESHOLD, active_smoothing: int = ACTIVE_SMOOTHING,
           polarity_threshold: float = POLARITY_THRESHOLD) -> dict[str, float]:
-    """The main metrics of one image, cheap enough for every checkpoint.
+    """Return the main metrics of one image, cheap enough for every checkpoint.
 
     Parameters
     ----------
@@ -251,9 +233,9 @@ def score(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *, binning:
     Returns
     -------
     dict
-        For each region R of `full`, `active`, `quiet`: `R_cc`, `R_ccc` (Pearson and concordance), `R_cc_binned`, `R_ccc_binned`,
-        `R_rmse` (gauss), `R_r2`, `R_ppe10`; then `polarity_agreement` and `flux_ratio` (total unsigned flux, generated / real).
-        NaN where a metric is not defined, as in a region that has no pixels.
+        For each region R of `full`, `active`, `quiet`: `R_cc`, `R_ccc` (Pearson and concordance), `R_cc_binned`,
+        `R_ccc_binned`, `R_rmse` (gauss), `R_r2`, `R_ppe10`; then `polarity_agreement` and `flux_ratio` (total unsigned
+        flux, generated / real). NaN where a metric is not defined, as in a region that has no pixels.
     """
     valid = mask & np.isfinite(generated) & np.isfinite(real)
     active = active_region(real, valid, threshold=active_threshold, smoothing=active_smoothing)
@@ -265,7 +247,10 @@ def score(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *, binning:
 
 
 def _modes(images: Sequence[np.ndarray], valid: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Frequency (cycles per pixel) of every Fourier mode, and its power in each image, tapered over a tenth of the disk's radius."""
+    """Return the frequency (cycles per pixel) of every Fourier mode, and its power in each image.
+
+    The images are tapered over a tenth of the disk's radius.
+    """
     rows, columns = np.flatnonzero(valid.any(axis=1)), np.flatnonzero(valid.any(axis=0))
     box = np.s_[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
     depth = ndimage.distance_transform_edt(np.pad(valid[box], 1))[1:-1, 1:-1]
@@ -280,16 +265,16 @@ def _modes(images: Sequence[np.ndarray], valid: np.ndarray) -> tuple[np.ndarray,
 
 def power_spectra(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *, edges: np.ndarray = FREQUENCY_EDGES,
                   split: int = BINNING) -> tuple[np.ndarray, tuple[float, float]]:
-    """Radially averaged power spectra of the valid pixels, and the power of the generated over that of the true image.
+    """Return radially averaged power spectra of the valid pixels, and ratios of power, generated / true.
 
     Returns
     -------
     spectra : float64 ndarray (2, len(edges) - 1)
-        Of the generated and of the true image: mean power in gauss^2 (white noise of standard deviation s has s^2 everywhere)
-        between the frequencies `edges` in cycles per pixel; NaN where an image of this size has no mode.
+        Of the generated and of the true image: mean power in gauss^2 (white noise of standard deviation s has s^2
+        everywhere) between the frequencies `edges` in cycles per pixel; NaN where an image of this size has no mode.
     coarse, fine : float
-        Ratio of the power at scales above and below `split` pixels. A field that is too smooth has a fine ratio well below 1,
-        whatever its correlation.
+        Ratio of the power at scales above and below `split` pixels. A field that is too smooth has a fine ratio well
+        below 1, whatever its correlation.
     """
     valid = mask & np.isfinite(generated) & np.isfinite(real)
     if not valid.any():

@@ -1,8 +1,8 @@
-"""Score one pair of magnetograms, and pool the scores of a set. No files: those are `pix2pixCC_Evaluate.py`'s."""
+"""Score one pair of magnetograms, and pool the scores of a set."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +13,10 @@ from pix2pixcc.images.files import Image
 from pix2pixcc.solar.geometry import Disk, disk_of_header, is_helioprojective
 from pix2pixcc.utils import UserError
 
-# Bins of field strength that are 4 G wide at zero and widen beyond 30 G, so that quiet Sun and sunspots share one histogram.
+# 4 G wide at zero and wider beyond 30 G, so that quiet Sun and sunspots share one histogram.
 FIELD_EDGES = 30 * np.sinh(np.linspace(-np.arcsinh(100), np.arcsinh(100), 81))
 DISTANCE_EDGES = np.linspace(0, 1, 26)        # solar radii
-ASSUMED = "assumed registered"
+ASSUMED = "assumed registered"                # where the geometry comes from if no header gives it
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ class Evaluation:
     histogram, histogram_binned : ndarray (80, 80)
         Counts over `FIELD_EDGES`, real along the first axis, of pixels and of blocks.
     profile : ndarray (4, 25)
-        By distance from the disk's centre (`DISTANCE_EDGES`): pixels, sum of the error, of its square, of the true field's square.
+        By distance from the disk's centre (`DISTANCE_EDGES`): pixels, sums of the error, of its square, and of the true
+        field's square.
     spectra : ndarray (2, 32)
         Power spectra of the generated and of the true image over `metrics.FREQUENCY_EDGES`.
     pixel_size : float
@@ -49,50 +50,36 @@ class Evaluation:
 
 
 def common_disk(generated: Image, real: Image) -> tuple[Disk, str]:
-    """Return the disk of a pair, and which header places it; without any header that does, the registered disk, and `ASSUMED`.
+    """Return the disk of a pair, and which header gives it.
 
     Raises
     ------
     UserError
-        The images differ in size, or by their headers the disks do by more than a pixel.
+        The images differ in size, or their headers place the disk more than a pixel apart.
     """
-    shape, other = real.data.shape[-2:], generated.data.shape[-2:]
-    if shape != other:
-        raise UserError("unequal sizes: generated {} x {}, true {} x {}".format(*other, *shape))
+    shape = real.data.shape[-2:]
+    if generated.data.shape[-2:] != shape:
+        raise UserError("unequal sizes: generated {} x {}, true {} x {}".format(*generated.data.shape[-2:], *shape))
     placed = {name: disk_of_header(image.header, shape) for name, image in (("real", real), ("generated", generated))
               if is_helioprojective(image.header)}
+    if not placed:
+        return disk_of_header(None, shape), ASSUMED
     if len(placed) == 2:
         first, second = placed["real"], placed["generated"]
         off = max(math.dist(first.centre, second.centre), abs(first.radius - second.radius))
         if not off <= 1:
             raise UserError(f"by their headers the two disks differ by {off:.1f} pixels: register both the same way "
                             "(pix2pixCC_Prepare.py)")
-    if not placed:
-        return disk_of_header(None, shape), ASSUMED
-    name, disk = next(iter(placed.items()))
-    return disk, f"{name} header"
+    name = next(iter(placed))
+    return placed[name], f"{name} header"
 
 
-def _histogram(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """Counts of (real, generated) over `FIELD_EDGES`; what lies beyond counts in the outermost bin."""
-    finite = np.isfinite(generated) & np.isfinite(real)
-    end = FIELD_EDGES[-1]
-    return np.histogram2d(np.clip(real[finite], -end, end), np.clip(generated[finite], -end, end), (FIELD_EDGES, FIELD_EDGES))[0]
-
-
-def _profile(generated: np.ndarray, real: np.ndarray, distance: np.ndarray) -> np.ndarray:
-    """Sums by distance from the disk's centre: pixels, error, squared error, squared true field."""
-    error = generated - real
-    ring = np.clip(np.searchsorted(DISTANCE_EDGES, distance, side="right") - 1, 0, len(DISTANCE_EDGES) - 2)
-    return np.array([np.bincount(ring, weights, minlength=len(DISTANCE_EDGES) - 1)
-                     for weights in (np.ones_like(error), error, error ** 2, real ** 2)])
-
-
-def evaluate_image(generated: np.ndarray, real: np.ndarray, disk: Disk, *, disk_radius: float, binning: int = metrics.BINNING,
-                   active_threshold: float = metrics.ACTIVE_THRESHOLD, active_smoothing: int = metrics.ACTIVE_SMOOTHING,
+def evaluate_image(generated: np.ndarray, real: np.ndarray, disk: Disk, *, disk_radius: float,
+                   binning: int = metrics.BINNING, active_threshold: float = metrics.ACTIVE_THRESHOLD,
+                   active_smoothing: int = metrics.ACTIVE_SMOOTHING,
                    polarity_threshold: float = metrics.POLARITY_THRESHOLD, ssim_range: float = metrics.SSIM_RANGE,
                    foreshortening: bool = False) -> Evaluation:
-    """Every metric of a generated against a true magnetogram.
+    """Score a generated against a true magnetogram by every metric.
 
     Parameters
     ----------
@@ -102,8 +89,17 @@ def evaluate_image(generated: np.ndarray, real: np.ndarray, disk: Disk, *, disk_
         The geometry of both.
     disk_radius : float
         Pixels count up to this many solar radii from the disk's centre.
+    binning : int
+        Pixels on a side of a block.
+    active_threshold, active_smoothing : float, int
+        Active regions are where the true |B|, smoothed over this many pixels, is above this, gauss.
+    polarity_threshold : float
+        Polarities are compared where the true |B| is above this, gauss.
+    ssim_range : float
+        The range of field strengths in SSIM, gauss.
     foreshortening : bool
-        Whether the flux is that through the solar surface seen by a pixel, A / cos(theta), not through A across the line of sight.
+        Whether the flux is that through the solar surface seen by a pixel, A / cos(theta), instead of that through the
+        area A across the line of sight.
 
     Raises
     ------
@@ -122,64 +118,109 @@ def evaluate_image(generated: np.ndarray, real: np.ndarray, disk: Disk, *, disk_
     unsigned_real, net_real = metrics.flux(real, valid, area)
     spectra, (coarse, fine) = metrics.power_spectra(generated, real, valid, split=binning)
     scores = {
-        "pixels": float(valid.sum()), "missing_pixels": float((mask & ~valid).sum()), "active_share": float(active.sum() / valid.sum()),
-        **regional,
+        "pixels": float(valid.sum()), "missing_pixels": float((mask & ~valid).sum()),
+        "active_share": float(active.sum() / valid.sum()), **regional,
         "polarity_agreement": metrics.polarity_agreement(generated[valid], real[valid], threshold=polarity_threshold),
         "ssim": metrics.ssim(generated, real, valid, data_range=ssim_range),
         "power_ratio_coarse": coarse, "power_ratio_fine": fine,
         "unsigned_flux_generated_mx": unsigned_generated, "unsigned_flux_real_mx": unsigned_real,
         "net_flux_generated_mx": net_generated, "net_flux_real_mx": net_real}
-    return Evaluation(
-        scores, moments, _histogram(generated[valid], real[valid]),
-        _histogram(*(metrics.binned(image, binning, valid, valid_share=0.5) for image in (generated, real))),
-        _profile(generated[valid], real[valid], disk.distance[valid]),
-        spectra, math.sqrt(disk.pixel_area) / 1e8)
+    blocks = (metrics.binned(image, binning, valid, valid_share=0.5) for image in (generated, real))
+    return Evaluation(scores, moments, _histogram(generated[valid], real[valid]), _histogram(*blocks),
+                      _profile(generated[valid], real[valid], disk.distance[valid]), spectra,
+                      math.sqrt(disk.pixel_area) / 1e8)
 
 
-@dataclass(frozen=True)
+def _histogram(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
+    """Count (real, generated) over `FIELD_EDGES`; what lies beyond counts in the outermost bin."""
+    finite = np.isfinite(generated) & np.isfinite(real)
+    real, generated = (np.clip(field[finite], FIELD_EDGES[0], FIELD_EDGES[-1]) for field in (real, generated))
+    return np.histogram2d(real, generated, (FIELD_EDGES, FIELD_EDGES))[0]
+
+
+def _profile(generated: np.ndarray, real: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Return sums by distance from the disk's centre: pixels, error, squared error, squared true field."""
+    error = generated - real
+    ring = np.clip(np.searchsorted(DISTANCE_EDGES, distance, side="right") - 1, 0, len(DISTANCE_EDGES) - 2)
+    return np.array([np.bincount(ring, weights, minlength=len(DISTANCE_EDGES) - 1)
+                     for weights in (np.ones_like(error), error, error ** 2, real ** 2)])
+
+
 class Pool:
-    """A set of evaluations added up; the attributes are those of `Evaluation`, `scores` one array over the images a column."""
+    """A set of evaluations, added up as they come: of each image only its scores are kept.
 
-    scores: dict[str, np.ndarray]
-    moments: dict[str, Moments]
-    histogram: np.ndarray
-    histogram_binned: np.ndarray
-    profile: np.ndarray
-    spectra: np.ndarray
-    pixel_size: float
+    Attributes
+    ----------
+    moments : dict
+        As in `Evaluation`, of all images together.
+    histogram, histogram_binned, profile : ndarray
+        Sums of those of `Evaluation`.
+    """
+
+    def __init__(self) -> None:
+        self.moments: dict[str, Moments] = {}
+        self.histogram = self.histogram_binned = self.profile = np.zeros(())
+        self._scores: list[dict[str, float]] = []
+        self._pixel_sizes: list[float] = []
+        self._spectra = self._spectra_counts = np.zeros(())
+
+    def add(self, evaluation: Evaluation) -> None:
+        """Add the evaluation of one image."""
+        self._scores.append(evaluation.scores)
+        self._pixel_sizes.append(evaluation.pixel_size)
+        for name, moments in evaluation.moments.items():
+            self.moments[name] = self.moments.get(name, Moments()) + moments
+        self.histogram = self.histogram + evaluation.histogram
+        self.histogram_binned = self.histogram_binned + evaluation.histogram_binned
+        self.profile = self.profile + evaluation.profile
+        present = np.isfinite(evaluation.spectra)
+        self._spectra = self._spectra + np.where(present, evaluation.spectra, 0.0)
+        self._spectra_counts = self._spectra_counts + present
+
+    @property
+    def scores(self) -> dict[str, np.ndarray]:
+        """Return the scores of every image, one array over the images per column."""
+        return {name: np.array([scores[name] for scores in self._scores]) for name in self._scores[0]}
+
+    @property
+    def spectra(self) -> np.ndarray:
+        """Return the mean power spectra `(2, 32)`, each frequency over the images that have it."""
+        counts = self._spectra_counts
+        return np.where(counts > 0, self._spectra / np.maximum(counts, 1), np.nan)
+
+    @property
+    def pixel_sizes(self) -> np.ndarray:
+        """Return the size of a pixel at the disk's centre for every image, megametres."""
+        return np.array(self._pixel_sizes)
 
     @property
     def typical(self) -> int:
-        """Which image has the median binned correlation of the full disk."""
+        """Return which image has the median binned correlation of the full disk."""
         values = self.scores["full_cc_binned"]
         order = np.argsort(values, kind="stable")          # NaN comes last
         return int(order[max(np.isfinite(values).sum() - 1, 0) // 2])
 
 
-def pool(evaluations: Sequence[Evaluation]) -> Pool:
-    """Add up the evaluations of a set of at least one image; spectra are averaged over the images that have them."""
-    moments = {name: sum((each.moments[name] for each in evaluations), Moments()) for name in evaluations[0].moments}
-    spectra = np.array([each.spectra for each in evaluations])
-    counts = np.isfinite(spectra).sum(axis=0)
-    mean_spectra = np.where(counts > 0, np.nansum(spectra, axis=0) / np.maximum(counts, 1), np.nan)
-    return Pool({name: np.array([each.scores[name] for each in evaluations]) for name in evaluations[0].scores}, moments,
-                np.sum([each.histogram for each in evaluations], axis=0),
-                np.sum([each.histogram_binned for each in evaluations], axis=0),
-                np.sum([each.profile for each in evaluations], axis=0), mean_spectra,
-                float(np.mean([each.pixel_size for each in evaluations])))
+def pool(evaluations: Iterable[Evaluation]) -> Pool:
+    """Add up the evaluations of a set of at least one image."""
+    pooled = Pool()
+    for evaluation in evaluations:
+        pooled.add(evaluation)
+    return pooled
 
 
 def _statistics(values: np.ndarray) -> dict[str, float]:
-    """Mean, standard deviation (n - 1), median and extremes of the images where a metric is defined."""
+    """Return mean, standard deviation (n - 1), median and extremes of the images where a metric is defined."""
     values = values[np.isfinite(values)]
     if not values.size:
         return {"mean": math.nan, "std": math.nan, "median": math.nan, "min": math.nan, "max": math.nan, "images": 0}
     return {"mean": float(values.mean()), "std": float(values.std(ddof=1)) if values.size > 1 else math.nan,
-            "median": float(np.median(values)), "min": float(values.min()), "max": float(values.max()), "images": values.size}
+            "median": float(np.median(values)), "min": float(values.min()), "max": float(values.max()),
+            "images": values.size}
 
 
 def _flux_agreement(generated: np.ndarray, real: np.ndarray, scale: np.ndarray) -> dict[str, float]:
-    """CC and slope of generated against real flux over the set, and the mean of error and |error| as shares of `scale`."""
+    """Return CC and slope of generated against real flux, and the mean of error and |error| as shares of `scale`."""
     over_set = Moments.of(generated, real)
     error = (generated - real)[scale > 0] / scale[scale > 0]
     return {"cc": over_set.pearson, "slope": over_set.slope,
@@ -188,30 +229,32 @@ def _flux_agreement(generated: np.ndarray, real: np.ndarray, scale: np.ndarray) 
 
 
 def summary_of(pooled: Pool) -> dict[str, dict]:
-    """The set in numbers.
+    """Return a set in numbers.
 
     Returns
     -------
     dict
-        `metrics`: statistics over the images of every column; `pooled`: the same metrics of all pixels of the set at once;
-        `flux`: `unsigned` and `net`, errors of both relative to the true unsigned flux (net flux itself may be nought);
-        `power_spectrum` and `error_by_distance`: the curves of the figures.
+        `metrics`: statistics over the images of every column; `pooled`: the same metrics of all pixels of the set at
+        once; `flux`: `unsigned` and `net`, the errors of both relative to the true unsigned flux (the net flux itself
+        may be zero); `power_spectrum` and `error_by_distance`: the curves of the figures.
     """
-    scores = pooled.scores
+    scores, spectra = pooled.scores, pooled.spectra
     unsigned = scores["unsigned_flux_real_mx"]
-    together = {f"{region}_{metric}{suffix}": getattr(pooled.moments[region + suffix], attribute)
-                for region in metrics.REGIONS
-                for metric, attribute, suffix in (("cc", "pearson", ""), ("ccc", "concordance", ""), ("cc", "pearson", "_binned"),
-                                                  ("ccc", "concordance", "_binned"), ("rmse", "rmse", ""), ("r2", "r_squared", ""))}
+    together: dict[str, float] = {}
+    for region in metrics.REGIONS:
+        pixels, blocks = pooled.moments[region], pooled.moments[f"{region}_binned"]
+        together |= {f"{region}_cc": pixels.pearson, f"{region}_ccc": pixels.concordance,
+                     f"{region}_cc_binned": blocks.pearson, f"{region}_ccc_binned": blocks.concordance,
+                     f"{region}_rmse": pixels.rmse, f"{region}_r2": pixels.r_squared}
     count, error, squared, field = pooled.profile
     with np.errstate(divide="ignore", invalid="ignore"):
         by_distance = {"rmse": np.sqrt(squared / count), "bias": error / count, "rms_real": np.sqrt(field / count)}
-        ratio = pooled.spectra[0] / pooled.spectra[1]
+        ratio = spectra[0] / spectra[1]
     return {"metrics": {name: _statistics(values) for name, values in scores.items()},
             "pooled": together,
             "flux": {"unsigned": _flux_agreement(scores["unsigned_flux_generated_mx"], unsigned, unsigned),
                      "net": _flux_agreement(scores["net_flux_generated_mx"], scores["net_flux_real_mx"], unsigned)},
             "power_spectrum": {"frequency_per_pixel": np.sqrt(FREQUENCY_EDGES[1:] * FREQUENCY_EDGES[:-1]).tolist(),
-                               "generated": pooled.spectra[0].tolist(), "real": pooled.spectra[1].tolist(), "ratio": ratio.tolist()},
+                               "generated": spectra[0].tolist(), "real": spectra[1].tolist(), "ratio": ratio.tolist()},
             "error_by_distance": {"distance_rsun": ((DISTANCE_EDGES[1:] + DISTANCE_EDGES[:-1]) / 2).tolist(),
                                   **{name: values.tolist() for name, values in by_distance.items()}}}

@@ -21,17 +21,21 @@ def _time(path: Path) -> str:
     return str(time_in_name(stem_of(path)) or "")
 
 
-def pair_files(inputs: Sequence[Path], targets: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Match every input with its target: by the name, else by the name without instruments, else by the time in the name.
+def match_files(inputs: Sequence[Path],
+                targets: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[Path], list[Path]]:
+    """Match inputs with targets: by the name, else by the name without instruments, else by the time in the name.
 
     Returns
     -------
-    list of (input, target), in the order of the inputs
+    pairs : list of (input, target)
+        In the order of the inputs.
+    lone_inputs, lone_targets : list of path
+        The files without a partner, or with several that are equally good.
 
     Raises
     ------
     UserError
-        Files without a partner, or several for one; the message lists up to ten names of each.
+        Two inputs or two targets have the same name.
     """
     _refuse_namesakes(inputs, "input")
     _refuse_namesakes(targets, "target")
@@ -43,11 +47,32 @@ def pair_files(inputs: Sequence[Path], targets: Sequence[Path]) -> list[tuple[Pa
         taken = set(partner.values())
         lone_inputs = [path for path in lone_inputs if path not in partner]
         lone_targets = [path for path in lone_targets if path not in taken]
+    return [(path, partner[path]) for path in inputs if path in partner], lone_inputs, lone_targets
+
+
+def refuse_lonely(lone_inputs: Sequence[Path], lone_targets: Sequence[Path]) -> None:
+    """Raise a `UserError` that lists up to ten files of each side without a partner, if there are any."""
     if lone_inputs or lone_targets:
         raise UserError(_listed(lone_inputs, "input files without a target of their own")
                         + _listed(lone_targets, "target files without an input of their own")
                         + "Pairs are matched by file name, or by the time in it: rename, add or move files away")
-    return [(path, partner[path]) for path in inputs]
+
+
+def pair_files(inputs: Sequence[Path], targets: Sequence[Path]) -> list[tuple[Path, Path]]:
+    """Match every input with its target, as `match_files` does.
+
+    Returns
+    -------
+    list of (input, target), in the order of the inputs
+
+    Raises
+    ------
+    UserError
+        Files without a partner, or several for one; the message lists up to ten names of each.
+    """
+    pairs, lone_inputs, lone_targets = match_files(inputs, targets)
+    refuse_lonely(lone_inputs, lone_targets)
+    return pairs
 
 
 def _by_name(paths: Sequence[Path], name_of: Callable[[Path], str]) -> dict[str, Path]:

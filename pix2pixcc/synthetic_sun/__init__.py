@@ -1,1 +1,1 @@
-"""A Sun whose farside is known: field, corona, observers, raw files and data sets."""
+"""A Sun whose farside is known: field, corona, cameras, raw files and data sets."""

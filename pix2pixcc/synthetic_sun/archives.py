@@ -1,7 +1,7 @@
-"""The files of a synthetic Sun, as the instruments' archives hold them: AIA level 1, HMI 720 s and EUVI level 0, with their quirks.
+"""The raw files of a synthetic Sun, with the quirks of their archives: AIA level 1, HMI 720 s and EUVI level 0.
 
-AIA is Rice-compressed with a small roll; HMI is upside down and NaN outside the disk; EUVI carries a CCD bias and the spacecraft's roll.
-What the Sun looks like is in `synthetic_images.py`.
+AIA is Rice-compressed with a small roll; HMI is upside down and NaN outside the disk; EUVI carries a CCD bias and the
+spacecraft's roll.
 """
 from __future__ import annotations
 
@@ -17,24 +17,25 @@ from pix2pixcc.solar.orbits import Observer, earth_carrington_longitude
 from pix2pixcc.synthetic_sun.camera import Camera
 from pix2pixcc.utils import atomic_path
 
-AIA_EXPOSURE = {"304": 2.90, "193": 2.00, "171": 2.00, "211": 2.90, "335": 2.90, "131": 2.90, "94": 2.90}
-AIA_MEDIAN = {"304": 16.0, "193": 190.0, "171": 170.0, "211": 62.0, "335": 4.0, "131": 8.0, "94": 2.0}         # DN
+AIA_EXPOSURE = {"304": 2.90, "193": 2.00, "171": 2.00, "211": 2.90, "335": 2.90, "131": 2.90, "94": 2.90}   # seconds
+AIA_MEDIAN = {"304": 16.0, "193": 190.0, "171": 170.0, "211": 62.0, "335": 4.0, "131": 8.0, "94": 2.0}      # DN
+AIA_OFFSET = {"304": 8, "193": 7, "171": 0, "211": 0, "335": 3, "131": 9, "94": 1}     # seconds after the nominal time
+AIA_TELESCOPE = {"304": 4, "94": 4, "131": 1, "335": 1, "193": 2, "211": 2, "171": 3}
 EUVI_EXPOSURE = {"304": 4.0, "195": 16.0, "171": 16.0, "284": 32.0}
 EUVI_MEDIAN = {"304": 200.0, "195": 600.0, "171": 800.0, "284": 160.0}
-EUVI_OFFSET = {"304": -257, "195": -2, "171": 568, "284": 1100}                    # seconds from the observation's nominal time
-AIA_OFFSET = {"304": 8, "193": 7, "171": 0, "211": 0, "335": 3, "131": 9, "94": 1}
-SATURATION = 16383
+EUVI_OFFSET = {"304": -257, "195": -2, "171": 568, "284": 1100}
+SATURATION = 16383                   # DN
 
 
 @dataclass(frozen=True)
 class Instrument:
-    """A full-disk imager: pixels of the full detector, arcsec a pixel there, roll (degrees), pointing (arcsec), bias (DN)."""
+    """A full-disk imager."""
 
-    detector: int
-    scale: float
-    roll: float
-    pointing: tuple[float, float]
-    bias: float = 0.0
+    detector: int                    # pixels on a side of the full detector
+    scale: float                     # arcsec per pixel there
+    roll: float                      # degrees
+    pointing: tuple[float, float]    # arcsec
+    bias: float = 0.0                # DN
 
 
 INSTRUMENTS = {
@@ -46,21 +47,22 @@ INSTRUMENTS = {
 
 
 def raw_camera(instrument: Instrument, observer: Observer, size: int) -> Camera:
-    """What the instrument sees, binned to `size` pixels: its own scale, roll and pointing."""
+    """Return the camera of an instrument, binned to `size` pixels: its own scale, roll and pointing."""
     scale = instrument.scale * instrument.detector / size
     angle = np.radians(instrument.roll)
     x, y = -instrument.pointing[0] / scale, -instrument.pointing[1] / scale
-    centre = ((size - 1) / 2 + np.cos(angle) * x + np.sin(angle) * y, (size - 1) / 2 - np.sin(angle) * x + np.cos(angle) * y)
-    return Camera(size, solar_radius(observer) / scale, centre, instrument.roll)
+    column = (size - 1) / 2 + np.cos(angle) * x + np.sin(angle) * y
+    row = (size - 1) / 2 - np.sin(angle) * x + np.cos(angle) * y
+    return Camera(size, solar_radius(observer) / scale, (column, row), instrument.roll)
 
 
 def solar_radius(observer: Observer) -> float:
-    """The Sun's apparent radius, arcsec."""
+    """Return the Sun's apparent radius, arcsec."""
     return float(np.degrees(np.arcsin(RSUN_METRES / (observer.distance * AU_METRES))) * 3600)
 
 
 def sky_header(camera: Camera, observer: Observer, time: datetime) -> fits.Header:
-    """Helioprojective coordinates and the observer's place of an image that `camera` took; the Sun's centre is the reference pixel."""
+    """Return an image's helioprojective coordinates, the Sun's centre as reference pixel, and the observer's place."""
     scale = solar_radius(observer) / camera.radius
     cosine, sine = np.cos(np.radians(camera.roll)), np.sin(np.radians(camera.roll))
     header = fits.Header()
@@ -87,7 +89,7 @@ def sky_header(camera: Camera, observer: Observer, time: datetime) -> fits.Heade
 
 
 def raw_name(name: str, passband: str, time: datetime) -> str:
-    """A file's name and folder as its archive gives them; `passband` is 'magnetogram' for HMI."""
+    """Return a file's folder and name as its archive gives them; `passband` is 'magnetogram' for HMI."""
     if passband == "magnetogram":
         return f"SDO/HMI/hmi.m_720s.{time:%Y%m%d_%H%M%S}_TAI.3.magnetogram.fits"
     if name == "SDO":
@@ -95,28 +97,24 @@ def raw_name(name: str, passband: str, time: datetime) -> str:
     return f"{name.replace('-', '_')}/{time:%Y%m%d}/{time:%Y%m%d_%H%M%S}_n4eu{name[-1]}.fts"
 
 
-def _instrument_cards(header: fits.Header, **cards: object) -> None:
-    for key, value in cards.items():
-        header[key.replace("DATE_", "DATE-") if key.startswith("DATE_") else key] = value
-
-
-def write_aia(path: str | os.PathLike, image: np.ndarray, camera: Camera, observer: Observer, time: datetime, passband: str,
-              random: np.random.Generator) -> None:
-    """Write an image of disk median 100, taken at `time` (the middle of the exposure), as an AIA level 1 file in DN."""
+def write_aia(path: str | os.PathLike, image: np.ndarray, camera: Camera, observer: Observer, time: datetime,
+              passband: str, random: np.random.Generator) -> None:
+    """Write an image of disk median 100 as an AIA level 1 file in DN; `time` is the middle of the exposure."""
     exposure = AIA_EXPOSURE[passband]
     data = image * (AIA_MEDIAN[passband] / 100) + random.normal(0, 1.2, image.shape)
     header = sky_header(camera, observer, time)
     start = time - timedelta(seconds=exposure / 2)
     for key in ("PC1_1", "PC1_2", "PC2_1", "PC2_2", "DATE-AVG", "OBSRVTRY", "TIMESYS", "WCSAXES"):
         del header[key]
-    _instrument_cards(
-        header, DATE_OBS=start.isoformat(timespec="milliseconds"), T_OBS=time.isoformat(timespec="milliseconds") + "Z",
-        T_REC=time.isoformat(timespec="seconds") + "Z", CROTA2=camera.roll, TELESCOP="SDO/AIA", DETECTOR="AIA",
-        INSTRUME={"304": "AIA_4", "94": "AIA_4", "131": "AIA_1", "335": "AIA_1", "193": "AIA_2", "211": "AIA_2"}.get(passband, "AIA_3"),
-        WAVELNTH=int(passband), WAVEUNIT="angstrom", WAVE_STR=f"{passband}_THIN", EXPTIME=exposure, EXPSDEV=0.00013, QUALITY=0, QUALLEV0=0,
-        LVL_NUM=1.0, BUNIT="DN", PIXLUNIT="DN", IMG_TYPE="LIGHT", AECTYPE=0, ACS_MODE="SCIENCE", ACS_ECLP="NO", AIFTSID=40960, AIAGP6=0,
-        ORIGIN="SDO/JSOC-SDP", R_SUN=camera.radius, IMSCL_MP=header["CDELT1"], DSUN_REF=AU_METRES, PERCENTD=100.0, MISSVALS=0,
-        NSATPIX=int((data > SATURATION).sum()), DATAMEDN=int(np.median(data)))
+    header.update({
+        "DATE-OBS": start.isoformat(timespec="milliseconds"), "T_OBS": time.isoformat(timespec="milliseconds") + "Z",
+        "T_REC": time.isoformat(timespec="seconds") + "Z", "CROTA2": camera.roll, "TELESCOP": "SDO/AIA",
+        "DETECTOR": "AIA", "INSTRUME": f"AIA_{AIA_TELESCOPE[passband]}", "WAVELNTH": int(passband),
+        "WAVEUNIT": "angstrom", "WAVE_STR": f"{passband}_THIN", "EXPTIME": exposure, "EXPSDEV": 0.00013, "QUALITY": 0,
+        "QUALLEV0": 0, "LVL_NUM": 1.0, "BUNIT": "DN", "PIXLUNIT": "DN", "IMG_TYPE": "LIGHT", "AECTYPE": 0,
+        "ACS_MODE": "SCIENCE", "ACS_ECLP": "NO", "AIFTSID": 40960, "AIAGP6": 0, "ORIGIN": "SDO/JSOC-SDP",
+        "R_SUN": camera.radius, "IMSCL_MP": header["CDELT1"], "DSUN_REF": AU_METRES, "PERCENTD": 100.0, "MISSVALS": 0,
+        "NSATPIX": int((data > SATURATION).sum()), "DATAMEDN": int(np.median(data))})
     counts = np.clip(np.rint(data), -50, SATURATION).astype(np.int16)
     hdu = fits.CompImageHDU(counts, header, compression_type="RICE_1", name="COMPRESSED_IMAGE")
     with atomic_path(path) as temporary:
@@ -126,25 +124,28 @@ def write_aia(path: str | os.PathLike, image: np.ndarray, camera: Camera, observ
 def write_hmi(path: str | os.PathLike, image: np.ndarray, camera: Camera, observer: Observer, time: datetime,
               random: np.random.Generator) -> None:
     """Write a line-of-sight magnetogram (gauss) as an HMI 720 s file: steps of 0.1 G, NaN outside the disk."""
-    noise = max(1.0, 6.0 * camera.size / 4096)                           # 6 G in a pixel of 0.5 arcsec (Liu et al. 2012)
-    data = np.where(np.hypot(*camera.sky()) < 0.9995, image + random.normal(0, noise, image.shape), np.nan).astype(np.float32)
+    noise = max(1.0, 6.0 * camera.size / 4096)         # 6 G in a pixel of 0.5 arcsec (Liu et al. 2012)
+    noisy = image + random.normal(0, noise, image.shape)
+    data = np.where(np.hypot(*camera.sky()) < 0.9995, noisy, np.nan).astype(np.float32)
     header = sky_header(camera, observer, time)
     for key in ("PC1_1", "PC1_2", "PC2_1", "PC2_2", "DATE-AVG", "OBSRVTRY", "TIMESYS", "WCSAXES"):
         del header[key]
-    tai = time + timedelta(seconds=34)                                   # TAI - UTC from 2009 to mid-2012, near enough after
-    _instrument_cards(
-        header, DATE_OBS=(time - timedelta(seconds=65)).isoformat(timespec="milliseconds"), T_OBS=f"{tai:%Y.%m.%d_%H:%M:%S}_TAI",
-        T_REC=f"{tai:%Y.%m.%d_%H:%M:%S}_TAI", CADENCE=720.0, CROTA2=camera.roll, TELESCOP="SDO/HMI", INSTRUME="HMI_COMBINED",
-        DETECTOR="HMI", WAVELNTH=6173.0, WAVEUNIT="angstrom", CONTENT="MAGNETOGRAM", BUNIT="Gauss", QUALITY=0, QUALLEV1=0, CAMERA=3,
-        WCSNAME="Helioprojective-cartesian", ORIGIN="SDO/JSOC-SDP", DSUN_REF=AU_METRES, DATAMEDN=float(np.nanmedian(data)))
+    tai = time + timedelta(seconds=34)                 # TAI - UTC from 2009 to mid-2012, near enough after
+    header.update({
+        "DATE-OBS": (time - timedelta(seconds=65)).isoformat(timespec="milliseconds"),
+        "T_OBS": f"{tai:%Y.%m.%d_%H:%M:%S}_TAI", "T_REC": f"{tai:%Y.%m.%d_%H:%M:%S}_TAI", "CADENCE": 720.0,
+        "CROTA2": camera.roll, "TELESCOP": "SDO/HMI", "INSTRUME": "HMI_COMBINED", "DETECTOR": "HMI", "WAVELNTH": 6173.0,
+        "WAVEUNIT": "angstrom", "CONTENT": "MAGNETOGRAM", "BUNIT": "Gauss", "QUALITY": 0, "QUALLEV1": 0, "CAMERA": 3,
+        "WCSNAME": "Helioprojective-cartesian", "ORIGIN": "SDO/JSOC-SDP", "DSUN_REF": AU_METRES,
+        "DATAMEDN": float(np.nanmedian(data))})
     hdu = fits.CompImageHDU(data, header, compression_type="RICE_1", quantize_level=-0.1, name="COMPRESSED_IMAGE")
     with atomic_path(path) as temporary:
         fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(temporary, overwrite=True, checksum=True)
 
 
-def write_euvi(path: str | os.PathLike, image: np.ndarray, camera: Camera, observer: Observer, time: datetime, passband: str,
-               random: np.random.Generator) -> None:
-    """Write an image of disk median 100, taken at `time` (the middle of the exposure), as a SECCHI EUVI level 0 file with its bias."""
+def write_euvi(path: str | os.PathLike, image: np.ndarray, camera: Camera, observer: Observer, time: datetime,
+               passband: str, random: np.random.Generator) -> None:
+    """Write an image of disk median 100 as an EUVI level 0 file with its bias; `time` is the middle of the exposure."""
     instrument = INSTRUMENTS[observer.name]
     exposure = EUVI_EXPOSURE[passband]
     data = instrument.bias + image * (EUVI_MEDIAN[passband] / 100) + random.normal(0, 2.0, image.shape)
@@ -155,15 +156,18 @@ def write_euvi(path: str | os.PathLike, image: np.ndarray, camera: Camera, obser
         header[f"CRVAL{axis}"] = pointing
     start = time - timedelta(seconds=exposure / 2)
     letter = observer.name[-1]
-    _instrument_cards(
-        header, DATE_OBS=start.isoformat(timespec="milliseconds"), DATE_AVG=time.isoformat(timespec="milliseconds"),
-        DATE_END=(start + timedelta(seconds=exposure)).isoformat(timespec="milliseconds"),
-        FILENAME=os.path.basename(os.fspath(path)), TELESCOP="STEREO", OBSRVTRY=f"STEREO_{letter}", INSTRUME="SECCHI", DETECTOR="EUVI",
-        WAVELNTH=int(passband), WAVEUNIT="Angstrom", FILTER="S1", EXPTIME=exposure, BIASMEAN=instrument.bias, BIASSDEV=0.02,
-        OFFSET=600, OFFSETCR=0.0, NMISSING=0, MISSLIST="", COMPRSSN=94, SUMMED=1.0 + np.log2(instrument.detector / camera.size),
-        IPSUM=1.0, CCDSUM=1.0, RECTIFY=True, RECTROTA=6 if letter == "A" else 3, DOORSTAT=2, SEB_PROG="NORMAL", LEDCOLOR="NONE",
-        DIV2CORR=True, DISTCORR=False, N_IMAGES=1, VERSION=4, BUNIT="DN", ORIGIN="NRL", CROTA=camera.roll, RSUN=solar_radius(observer),
-        XCEN=instrument.pointing[0], YCEN=instrument.pointing[1], READPORT="L" if letter == "A" else "R", DATASAT=0, DSATVAL=15000)
+    header.update({
+        "DATE-OBS": start.isoformat(timespec="milliseconds"), "DATE-AVG": time.isoformat(timespec="milliseconds"),
+        "DATE-END": (start + timedelta(seconds=exposure)).isoformat(timespec="milliseconds"),
+        "FILENAME": os.path.basename(os.fspath(path)), "TELESCOP": "STEREO", "OBSRVTRY": f"STEREO_{letter}",
+        "INSTRUME": "SECCHI", "DETECTOR": "EUVI", "WAVELNTH": int(passband), "WAVEUNIT": "Angstrom", "FILTER": "S1",
+        "EXPTIME": exposure, "BIASMEAN": instrument.bias, "BIASSDEV": 0.02, "OFFSET": 600, "OFFSETCR": 0.0,
+        "NMISSING": 0, "MISSLIST": "", "COMPRSSN": 94, "SUMMED": 1.0 + np.log2(instrument.detector / camera.size),
+        "IPSUM": 1.0, "CCDSUM": 1.0, "RECTIFY": True, "RECTROTA": 6 if letter == "A" else 3, "DOORSTAT": 2,
+        "SEB_PROG": "NORMAL", "LEDCOLOR": "NONE", "DIV2CORR": True, "DISTCORR": False, "N_IMAGES": 1, "VERSION": 4,
+        "BUNIT": "DN", "ORIGIN": "NRL", "CROTA": camera.roll, "RSUN": solar_radius(observer),
+        "XCEN": instrument.pointing[0], "YCEN": instrument.pointing[1], "READPORT": "L" if letter == "A" else "R",
+        "DATASAT": 0, "DSATVAL": 15000})
     del header["RSUN_OBS"], header["WCSAXES"], header["TIMESYS"]
     counts = np.clip(np.rint(data), 0, SATURATION).astype(np.uint16)
     with atomic_path(path) as temporary:

@@ -1,7 +1,4 @@
-"""Who looks at a synthetic Sun, and through what: observers on their orbits, cameras, and where places on the Sun appear in an image.
-
-What is seen is in `synthetic_images.py`.
-"""
+"""Cameras that look at a synthetic Sun, and where places on the Sun appear in their images."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -15,30 +12,31 @@ from pix2pixcc.solar.orbits import Observer, earth_carrington_longitude
 
 @dataclass(frozen=True)
 class Camera:
-    """An image plane: side (pixels), apparent solar radius (pixels), 0-based Sun centre (column, row), roll (degrees, as CROTA2)."""
+    """An image plane."""
 
-    size: int
-    radius: float
-    centre: tuple[float, float]
-    roll: float = 0.0
+    size: int                        # pixels on a side
+    radius: float                    # apparent solar radius, pixels
+    centre: tuple[float, float]      # of the Sun, (column, row) counted from 0
+    roll: float = 0.0                # degrees, as CROTA2
 
     @classmethod
     def registered(cls, size: int) -> Camera:
-        """North up, centred, solar radius 450/1024 of the side."""
+        """Return the camera of registered images: north up, centred, solar radius 450/1024 of the side."""
         return cls(size, RADIUS_FRACTION * size, ((size - 1) / 2, (size - 1) / 2))
 
     def finer(self, factor: int) -> Camera:
-        """The same view in pixels `factor` times smaller."""
+        """Return the same view in pixels `factor` times smaller."""
         column, row = ((middle + 0.5) * factor - 0.5 for middle in self.centre)
         return Camera(self.size * factor, self.radius * factor, (column, row), self.roll)
 
     def pixels(self, west: np.ndarray, north: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Columns and rows of places in the sky, given in apparent solar radii."""
+        """Return the columns and rows of places in the sky, given in apparent solar radii."""
         cosine, sine = np.cos(np.radians(self.roll)), np.sin(np.radians(self.roll))
-        return self.centre[0] + self.radius * (cosine * west + sine * north), self.centre[1] + self.radius * (cosine * north - sine * west)
+        return (self.centre[0] + self.radius * (cosine * west + sine * north),
+                self.centre[1] + self.radius * (cosine * north - sine * west))
 
     def sky(self) -> tuple[np.ndarray, np.ndarray]:
-        """West and north of every pixel `(size, size)`, in apparent solar radii."""
+        """Return west and north of every pixel `(size, size)`, in apparent solar radii."""
         x = ((np.arange(self.size) - self.centre[0]) / self.radius)[None, :]
         y = ((np.arange(self.size) - self.centre[1]) / self.radius)[:, None]
         cosine, sine = np.cos(np.radians(self.roll)), np.sin(np.radians(self.roll))
@@ -47,12 +45,12 @@ class Camera:
 
 def observer_frame(longitude: np.ndarray, latitude: np.ndarray, radius: np.ndarray | float, observer: Observer,
                    time: datetime) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Carrington places as the observer sees them.
+    """Return where Carrington places appear to an observer.
 
     Returns
     -------
     west, north : ndarray
-        In the sky, in apparent solar radii, from where the observer really stands (not from infinity).
+        Place in the sky, in apparent solar radii, from the observer's true distance (not from infinity).
     towards : ndarray
         Distance towards the observer from the plane through the Sun's centre, solar radii.
     magnification : ndarray
@@ -68,7 +66,7 @@ def observer_frame(longitude: np.ndarray, latitude: np.ndarray, radius: np.ndarr
 
 
 def deposit(x: np.ndarray, y: np.ndarray, weight: np.ndarray, size: int) -> np.ndarray:
-    """Share each weight among the four pixels around its place (0-based centres); what falls outside is lost."""
+    """Share each weight among the four pixels around its place, counted from 0; what falls outside is lost."""
     image = np.zeros((size + 2) * (size + 2))
     inside = (x > -1) & (x < size) & (y > -1) & (y < size)
     x, y, weight = x[inside] + 1, y[inside] + 1, weight[inside]

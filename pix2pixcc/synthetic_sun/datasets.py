@@ -1,7 +1,4 @@
-"""Data sets of synthetic Suns: model-ready pairs, and raw files as the archives hold them.
-
-The formats of the archives are in `synthetic_files.py`, the Sun itself in `synthetic_images.py`.
-"""
+"""Data sets of synthetic Suns: model-ready pairs, and raw files as the archives hold them."""
 from __future__ import annotations
 
 import functools
@@ -20,7 +17,7 @@ from pix2pixcc.parallel.workers import in_parallel
 from pix2pixcc.solar.geometry import disk_mask
 from pix2pixcc.solar.instruments import MAGNETOGRAM, SPACECRAFT, STEREO_A, STEREO_B
 from pix2pixcc.solar.orbits import SYNODIC_PERIOD_DAYS, Observer, observer_at, reference_time
-from pix2pixcc.synthetic_sun import archives as files
+from pix2pixcc.synthetic_sun import archives
 from pix2pixcc.synthetic_sun.camera import Camera
 from pix2pixcc.synthetic_sun.sun import SyntheticSun
 from pix2pixcc.utils import UserError, available_cores
@@ -28,13 +25,13 @@ from pix2pixcc.utils import UserError, available_cores
 FIRST_DAY, LAST_DAY = datetime(2011, 1, 1), datetime(2013, 12, 31)
 
 
-def write_pairs(out: str | os.PathLike, *, pairs: int = 150, test_suns: int = 30, size: int = 128, passbands: Sequence[str] = ("171",),
-                frontside_reference: bool = False, both_cycles: bool = False, seed: int = 0, n_workers: int | None = None,
-                progress: bool = True) -> None:
-    """Write model-ready cubes: SDO's views to train on, and farside views of other, unseen Suns with the true farside to test on.
+def write_pairs(out: str | os.PathLike, *, pairs: int, test_suns: int, size: int, passbands: Sequence[str],
+                frontside_reference: bool = False, both_cycles: bool = False, seed: int = 0,
+                n_workers: int | None = None, progress: bool = True) -> None:
+    """Write model-ready cubes: SDO's views to train on, and farside views of unseen Suns with the truth to test on.
 
-    Every pair is another Sun at another time of 2011 to 2013. `Train/Input/sdo_<time>.fits` belongs to `Train/Target/sdo_<time>.fits`;
-    the test views are STEREO-A's and -B's in turn, `Test/Input/stereo_a_<time>.fits`.
+    Every pair is another Sun at another time of 2011 to 2013. `Train/Input/sdo_<time>.fits` belongs to
+    `Train/Target/sdo_<time>.fits`; the test views are STEREO-A's and -B's in turn, `Test/Input/stereo_a_<time>.fits`.
 
     Parameters
     ----------
@@ -49,11 +46,13 @@ def write_pairs(out: str | os.PathLike, *, pairs: int = 150, test_suns: int = 30
     frontside_reference : bool
         Add the AIA images and the magnetogram of the same longitudes when they last faced the Earth.
     both_cycles : bool
-        Every second two Suns are of the next cycle, with every polarity turned round, which no EUV image shows.
+        Every second two Suns are of the next cycle, with every polarity reversed, which no EUV image shows.
     seed : int
         Other seeds give other Suns.
     n_workers : int, optional
         Processes (default: all the cores that this process may use).
+    progress : bool
+        Show a progress bar.
 
     Raises
     ------
@@ -61,37 +60,46 @@ def write_pairs(out: str | os.PathLike, *, pairs: int = 150, test_suns: int = 30
         `out` holds another data set, which this one would mix with.
     """
     random = np.random.default_rng([seed, 7])
-    minutes = int((LAST_DAY - FIRST_DAY).total_seconds() // 60)
-    times = [FIRST_DAY + timedelta(minutes=int(minute)) for minute in random.choice(minutes, pairs + test_suns, replace=False)]
+    minutes = random.choice(int((LAST_DAY - FIRST_DAY).total_seconds() // 60), pairs + test_suns, replace=False)
+    times = [FIRST_DAY + timedelta(minutes=int(minute)) for minute in minutes]
     first = seed * 1_000_000
     jobs = [(Path(out) / "Train", "SDO", first + number, times[number]) for number in range(pairs)]
-    jobs += [(Path(out) / "Test", (STEREO_A, STEREO_B)[number % 2].name, first + 500_000 + number, times[pairs + number])
-             for number in range(test_suns)]
+    for number, time in enumerate(times[pairs:]):
+        jobs.append((Path(out) / "Test", (STEREO_A, STEREO_B)[number % 2].name, first + 500_000 + number, time))
     written = {_pair_name(name, time) for _, name, _, time in jobs}
-    if others := [path for path in Path(out).glob("T*/*/*.fits") if path.name not in written and not path.name.startswith(".")]:
+    present = [path for path in Path(out).glob("T*/*/*.fits") if not path.name.startswith(".")]
+    if others := [path for path in present if path.name not in written]:
         raise UserError(f"{out} holds {len(others)} images of another data set, such as {others[0].relative_to(out)}: "
                         "remove it, or choose another --out")
-    write = functools.partial(_write_pair, size=size, passbands=tuple(passbands), frontside_reference=frontside_reference,
-                              both_cycles=both_cycles)
+    write = functools.partial(_write_pair, size=size, passbands=tuple(passbands),
+                              frontside_reference=frontside_reference, both_cycles=both_cycles)
     _do_all(write, jobs, n_workers, progress, "pairs")
 
 
-def _write_pair(job: tuple[Path, str, int, datetime], *, size: int, passbands: tuple[str, ...], frontside_reference: bool,
-                both_cycles: bool) -> None:
+def _write_pair(job: tuple[Path, str, int, datetime], *, size: int, passbands: tuple[str, ...],
+                frontside_reference: bool, both_cycles: bool) -> None:
     folder, name, seed, time = job
-    polarity = -1 if both_cycles and seed // 2 % 2 else 1                # not in step with the spacecraft, which take turns
+    polarity = -1 if both_cycles and seed // 2 % 2 else 1      # not in step with the spacecraft, which take turns
     sun, observer = SyntheticSun(seed, polarity), observer_at(name, time)
     views = [(observer, time, SPACECRAFT[name].passband(passband)) for passband in passbands]
     if frontside_reference:
-        earlier = time - timedelta(days=SYNODIC_PERIOD_DAYS) if name == "SDO" else reference_time(time, observer.longitude)
+        earlier = _frontside_time(name, time)
         views += [(observer_at("SDO", earlier), earlier, passband) for passband in (*passbands, "magnetogram")]
-    header = files.sky_header(Camera.registered(size), observer, time)
+    header = archives.sky_header(Camera.registered(size), observer, time)
     header["SUNSEED"] = (seed, "a synthetic Sun, by the seed")
     header["SUNPOL"] = (polarity, "-1: every polarity turned, as in the next cycle")
     images = np.stack([_masked_image(sun, *view, size) for view in views])
     write_cube(folder / "Input" / _pair_name(name, time), images, header, [_channel(*view) for view in views])
     truth = (observer, time, "magnetogram")
-    write_cube(folder / "Target" / _pair_name(name, time), _masked_image(sun, *truth, size)[None], header, [_channel(*truth)])
+    field = _masked_image(sun, *truth, size)[None]
+    write_cube(folder / "Target" / _pair_name(name, time), field, header, [_channel(*truth)])
+
+
+def _frontside_time(name: str, time: datetime) -> datetime:
+    """Return when SDO last saw what `name` sees at `time`: for itself a rotation earlier."""
+    if name == "SDO":
+        return time - timedelta(days=SYNODIC_PERIOD_DAYS)
+    return reference_time(time, observer_at(name, time).longitude)
 
 
 def _pair_name(name: str, time: datetime) -> str:
@@ -99,7 +107,8 @@ def _pair_name(name: str, time: datetime) -> str:
 
 
 def _masked_image(sun: SyntheticSun, observer: Observer, time: datetime, passband: str, size: int) -> np.ndarray:
-    image = sun.magnetogram(observer, time, size) if passband == "magnetogram" else sun.euv(passband, observer, time, size)
+    is_field = passband == "magnetogram"
+    image = sun.magnetogram(observer, time, size) if is_field else sun.euv(passband, observer, time, size)
     return np.where(disk_mask(size), image, 0)
 
 
@@ -110,19 +119,22 @@ def _channel(observer: Observer, time: datetime, passband: str) -> Channel:
     return Channel.euv(f"{SPACECRAFT[observer.name].euv} {passband}", when)
 
 
-def write_raw(out: str | os.PathLike, *, times: Sequence[datetime], spacecraft: Sequence[str] = tuple(SPACECRAFT), size: int = 512,
-              passbands: Sequence[str] = ("304", "193", "171"), frontside_reference: bool = False, seed: int = 0,
+def write_raw(out: str | os.PathLike, *, times: Sequence[datetime], spacecraft: Sequence[str] = tuple(SPACECRAFT),
+              size: int, passbands: Sequence[str], frontside_reference: bool = False, seed: int = 0,
               n_workers: int | None = None, progress: bool = True) -> list[Path]:
-    """Write one Sun as its archives would hold it: AIA level 1, HMI 720 s and EUVI level 0 files of `size` pixels on a side.
+    """Write one Sun as its archives would hold it: AIA level 1, HMI 720 s and EUVI level 0 files.
 
     Parameters
     ----------
+    out, size, passbands, seed, n_workers, progress
+        As in `write_pairs`.
     times : sequence of datetime
         When to observe, UTC.
     spacecraft : sequence of str
         'SDO' (AIA and HMI), 'STEREO-A', 'STEREO-B' (EUVI).
     frontside_reference : bool
-        Add what SDO saw of the same longitudes: one rotation before its own images, and when a STEREO view last faced the Earth.
+        Add what SDO saw of the same longitudes: one rotation before its own images, and when a STEREO view last faced
+        the Earth.
 
     Returns
     -------
@@ -135,17 +147,17 @@ def write_raw(out: str | os.PathLike, *, times: Sequence[datetime], spacecraft: 
         A spacecraft does not take one of the passbands.
     """
     for name in spacecraft:
-        takes = files.AIA_EXPOSURE if name == "SDO" else files.EUVI_EXPOSURE
+        takes = archives.AIA_EXPOSURE if name == "SDO" else archives.EUVI_EXPOSURE
         if missing := [passband for passband in passbands if SPACECRAFT[name].passband(passband) not in takes]:
             raise UserError(f"--passbands {' '.join(missing)}: {name} takes only {', '.join(takes)}; "
                             "leave them out, or name other --spacecraft")
-    looks = {(name, time) for time in times for name in spacecraft}
+    looks = {(time, name) for time in times for name in spacecraft}
     if frontside_reference:
-        looks |= {("SDO", time - timedelta(days=SYNODIC_PERIOD_DAYS) if name == "SDO"
-                   else reference_time(time, observer_at(name, time).longitude)) for name, time in looks}
-    jobs = [(Path(out), name, time, passband) for time, name in sorted((time, name) for name, time in looks)
+        looks |= {(_frontside_time(name, time), "SDO") for time, name in looks}
+    jobs = [(Path(out), name, time, passband) for time, name in sorted(looks)
             for passband in (*passbands, *(["magnetogram"] if name == "SDO" else []))]
-    return sorted(_do_all(functools.partial(_write_raw_file, seed=seed, size=size), jobs, n_workers, progress, "files"))
+    write = functools.partial(_write_raw_file, seed=seed, size=size)
+    return sorted(_do_all(write, jobs, n_workers, progress, "files"))
 
 
 @functools.lru_cache(maxsize=2)
@@ -156,19 +168,23 @@ def _sun(seed: int) -> SyntheticSun:
 def _write_raw_file(job: tuple[Path, str, datetime, str], *, seed: int, size: int) -> Path:
     out, name, time, passband = job
     sun, passband = _sun(seed), SPACECRAFT[name].passband(passband)
-    offset = 0 if passband == "magnetogram" else files.AIA_OFFSET[passband] if name == "SDO" else files.EUVI_OFFSET[passband]
+    if passband == "magnetogram":
+        instrument, offset = "HMI", 0
+    elif name == "SDO":
+        instrument, offset = "AIA", archives.AIA_OFFSET[passband]
+    else:
+        instrument, offset = name, archives.EUVI_OFFSET[passband]
     time = (time + timedelta(seconds=offset)).replace(microsecond=0)
     observer = observer_at(name, time)
-    instrument = files.INSTRUMENTS["HMI" if passband == "magnetogram" else "AIA" if name == "SDO" else name]
-    camera = files.raw_camera(instrument, observer, size)
-    path = out / files.raw_name(name, passband, time)
+    camera = archives.raw_camera(archives.INSTRUMENTS[instrument], observer, size)
+    path = out / archives.raw_name(name, passband, time)
     random = np.random.default_rng([seed, 8, zlib.crc32(path.name.encode())])
-    if passband == "magnetogram":
-        files.write_hmi(path, sun.magnetogram_in(camera, observer, time), camera, observer, time, random)
-    elif name == "SDO":
-        files.write_aia(path, sun.euv_in(camera, passband, observer, time), camera, observer, time, passband, random)
+    if instrument == "HMI":
+        image = sun.magnetogram_in(camera, observer, time)
+        archives.write_hmi(path, image, camera, observer, time, random)
     else:
-        files.write_euvi(path, sun.euv_in(camera, passband, observer, time), camera, observer, time, passband, random)
+        write = archives.write_aia if instrument == "AIA" else archives.write_euvi
+        write(path, sun.euv_in(camera, passband, observer, time), camera, observer, time, passband, random)
     return path
 
 

@@ -1,10 +1,9 @@
 """The magnetic field of a synthetic Sun: flux elements that emerge, rotate, disperse and decay on the whole sphere.
 
-All flux is carried by small elements (Carrington longitude, latitude, magnetic flux), so that the field is the same whoever
-looks at it and at whatever resolution. Two families: bipolar active regions (Hale's law, Joy's law, a compact leading and a
-scattered following polarity) and the mixed-polarity network at the borders of supergranules, in which one or the other polarity
-prevails over wide areas for months.
-How they look is in `synthetic_images.py`.
+All flux is carried by small elements (Carrington longitude, latitude, magnetic flux), so that the field is the same
+for every observer and at every resolution. There are two families: bipolar active regions (Hale's law, Joy's law, a
+compact leading and a scattered following polarity), and the mixed-polarity network at the borders of supergranules, in
+which one or the other polarity prevails over wide areas for months.
 """
 from __future__ import annotations
 
@@ -16,10 +15,10 @@ from scipy.ndimage import map_coordinates
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-CARRINGTON_RATE = 14.1844            # sidereal, degrees a day
-SYNODIC_PERIOD_DAYS = 27.2753
+from pix2pixcc.solar.orbits import SYNODIC_PERIOD_DAYS
+
+CARRINGTON_RATE = 14.1844            # sidereal, degrees per day
 MEGAMETRES_PER_DEGREE = 12.1424      # on the solar surface
-RSUN_CENTIMETRES = 6.957e10
 HALE_SIGN_NORTH = -1                 # the leading polarity of the northern hemisphere in solar cycle 24
 ANTI_HALE_FRACTION = 0.03            # Wang & Sheeley (1989): a few per cent
 DIFFUSION = 150.0                    # random walk of magnetic flux in active regions, km^2/s
@@ -27,94 +26,94 @@ LIFETIME_BLOCKS = 6                  # regions older than this many rotations ar
 ELEMENT_DEGREES = 0.12               # standard deviation of an element: a megametre and a half
 ELEMENT_FLUX = 4e19                  # Mx, of active regions
 NETWORK_ELEMENTS = 36000             # on the whole sphere
-NETWORK_FLUX = 9e18                  # Mx, mean of an element: about 5 G of unsigned flux
+NETWORK_FLUX = 9e18                  # Mx, mean of an element: about 5 G of unsigned field
 NETWORK_TURNOVER_DAYS = 1.5          # lifetime of a supergranule
 SUPERGRANULES = 6500
 REMNANTS = 14                        # unipolar areas that begin in a rotation
 REMNANT_ROTATIONS = 3                # how long they can be seen, in rotations
 PREVAILING = 0.5                     # the greatest share by which one polarity outweighs the other in them
 LOOP_LIGHT = 1 / 140                 # the quiet Sun being about 1
+LOOP_POINTS = 40                     # along each loop
 
 
 @dataclass(frozen=True)
 class FluxElements:
-    """Flux elements on the sphere: Carrington longitude and latitude (degrees), signed flux (Mx); `noise`: normal marks of the network."""
+    """Flux elements on the sphere."""
 
-    longitude: np.ndarray
-    latitude: np.ndarray
-    flux: np.ndarray
-    noise: np.ndarray
+    longitude: np.ndarray            # Carrington, degrees
+    latitude: np.ndarray             # degrees
+    flux: np.ndarray                 # signed, Mx
+    noise: np.ndarray                # a standard normal mark of each element of the network, 0 in active regions
 
 
 @dataclass(frozen=True)
 class Regions:
-    """Active regions, one array element each; `birth` and time scales in days, angles in degrees, `flux` of one polarity in Mx.
+    """Active regions, one array element each."""
 
-    `leading_sign` is the polarity of the leading part, `tilt` its angle towards the equator, `seed` makes the fragments.
-    """
-
-    birth: np.ndarray
-    longitude: np.ndarray
-    latitude: np.ndarray
-    flux: np.ndarray
-    tilt: np.ndarray
-    leading_sign: np.ndarray
-    rise: np.ndarray
-    decay: np.ndarray
-    separation: np.ndarray
-    seed: np.ndarray
+    birth: np.ndarray                # day
+    longitude: np.ndarray            # Carrington, degrees
+    latitude: np.ndarray             # degrees
+    flux: np.ndarray                 # of one polarity, Mx
+    tilt: np.ndarray                 # of the leading polarity towards the equator, degrees
+    leading_sign: np.ndarray         # polarity of the leading part
+    rise: np.ndarray                 # time of emergence, days
+    decay: np.ndarray                # time of decay, days
+    separation: np.ndarray           # of the polarities, degrees
+    seed: np.ndarray                 # of the fragments
 
     def __len__(self) -> int:
         return len(self.birth)
 
     def select(self, keep: np.ndarray) -> Regions:
-        """The regions that `keep` (a mask or indices) chooses."""
+        """Return the regions that `keep` (a mask or indices) chooses."""
         return Regions(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
 
     def growth(self, day: float) -> np.ndarray:
-        """How far each region has emerged, 0..1."""
+        """Return how far each region has emerged, 0..1."""
         return 1 - np.exp(-np.clip(day - self.birth, 0, None) / self.rise)
 
     def strength(self, day: float) -> np.ndarray:
-        """The share of its flux that each region shows on `day`."""
+        """Return the share of its flux that each region shows on `day`."""
         return self.growth(day) * np.exp(-np.clip(day - self.birth - 2 * self.rise, 0, None) / self.decay)
 
 
 def rotation_rate(latitude: np.ndarray | float) -> np.ndarray:
-    """Sidereal rotation of magnetic features, degrees a day (Howard, Harvey & Forgach 1990, SunPy's default)."""
+    """Return the sidereal rotation of magnetic features, degrees per day (Howard, Harvey & Forgach 1990)."""
     sine2 = np.sin(np.radians(latitude)) ** 2
     return np.degrees(1e-6 * 86400) * (2.894 - 0.428 * sine2 - 0.370 * sine2 ** 2)
 
 
 def active_regions(seed: int, day: float) -> Regions:
-    """The active regions of Sun `seed` that may still be seen on `day`."""
+    """Return the active regions of Sun `seed` that may still be seen on `day`."""
     block = int(np.floor(day / SYNODIC_PERIOD_DAYS))
     blocks = [_regions_of_rotation(seed, number) for number in range(block - LIFETIME_BLOCKS, block + 1)]
-    regions = Regions(**{field.name: np.concatenate([getattr(part, field.name) for part in blocks]) for field in fields(Regions)})
+    regions = Regions(**{field.name: np.concatenate([getattr(part, field.name) for part in blocks])
+                         for field in fields(Regions)})
     return regions.select((regions.birth < day) & (regions.strength(day) * regions.flux > 2 * ELEMENT_FLUX))
 
 
 @lru_cache(maxsize=32)
 def _regions_of_rotation(seed: int, block: int) -> Regions:
-    """The regions that emerge during one synodic rotation."""
+    """Return the regions that emerge during one synodic rotation."""
     of_sun = np.random.default_rng([seed, 1])
     activity = of_sun.uniform(0.7, 1.5)
     belt = of_sun.uniform(13, 21)
-    nests = of_sun.uniform(0, 360, (2, 2))                            # two active longitudes a hemisphere
+    nests = of_sun.uniform(0, 360, (2, 2))                            # two active longitudes per hemisphere
     random = np.random.default_rng([seed, 2, block + 1_000_000])
     count = random.poisson(22 * activity)
-    flux = 2e21 * (1 - random.random(count) * (1 - 20 ** -0.75)) ** (-1 / 0.75)       # a power law up to 4e22 Mx
+    flux = 2e21 * (1 - random.random(count) * (1 - 20 ** -0.75)) ** (-1 / 0.75)      # a power law up to 4e22 Mx
     hemisphere = random.choice([-1, 1], count)
     latitude = hemisphere * np.clip(random.normal(belt, 5, count), 5, 38)
     nested = random.random(count) < 0.2
-    longitude = np.where(nested, nests[(hemisphere + 1) // 2, random.integers(0, 2, count)] + random.normal(0, 12, count),
-                         random.uniform(0, 360, count)) % 360
+    in_nest = nests[(hemisphere + 1) // 2, random.integers(0, 2, count)] + random.normal(0, 12, count)
+    longitude = np.where(nested, in_nest, random.uniform(0, 360, count)) % 360
     size = (flux / 1e22) ** 0.35
     anti_hale = random.random(count) < ANTI_HALE_FRACTION
     regions = Regions(
         birth=(block + random.random(count)) * SYNODIC_PERIOD_DAYS,
         longitude=longitude, latitude=latitude, flux=flux,
-        tilt=32.1 * np.sin(np.radians(np.abs(latitude))) + random.normal(0, 7, count) / size,      # Joy's law, Stenflo & Kosovichev (2012)
+        # Joy's law, Stenflo & Kosovichev (2012)
+        tilt=32.1 * np.sin(np.radians(np.abs(latitude))) + random.normal(0, 7, count) / size,
         leading_sign=HALE_SIGN_NORTH * hemisphere * np.where(anti_hale, -1, 1),
         rise=random.uniform(1.0, 2.0, count) * size,
         decay=random.uniform(25, 50, count) * size ** 1.2,
@@ -124,7 +123,7 @@ def _regions_of_rotation(seed: int, block: int) -> Regions:
 
 
 def _apart(longitude: np.ndarray, latitude: np.ndarray, separation: np.ndarray) -> np.ndarray:
-    """Which regions to keep so that none emerges within another, the largest first."""
+    """Return which regions to keep, the largest first, so that none emerges within another."""
     kept: list[int] = []
     for number in np.argsort(-separation):
         east = (longitude[number] - longitude[kept] + 180) % 360 - 180
@@ -136,7 +135,7 @@ def _apart(longitude: np.ndarray, latitude: np.ndarray, separation: np.ndarray) 
 
 @lru_cache(maxsize=512)
 def _fragments(seed: int, flux: float) -> tuple[np.ndarray, ...]:
-    """The fragments of a region: is it leading, offset across and along (units of the separation), random walk, element marks.
+    """Return the fragments of a region: is it leading, offset (in separations), random walk, marks of its elements.
 
     The leading polarity is one spot and a few satellites; the following one is scattered plage, three times as wide.
     """
@@ -152,7 +151,7 @@ def _fragments(seed: int, flux: float) -> tuple[np.ndarray, ...]:
 
 
 def _fragment_positions(regions: Regions, number: int, day: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Longitude and latitude (Carrington, degrees) of the fragments of one region, and which are leading."""
+    """Return Carrington longitude and latitude (degrees) of the fragments of one region, and which are leading."""
     leading, offset, walk, _ = _fragments(int(regions.seed[number]), float(regions.flux[number]))
     age = day - regions.birth[number]
     separation = regions.separation[number] * (0.45 + 0.55 * regions.growth(day)[number])
@@ -169,7 +168,7 @@ def _fragment_positions(regions: Regions, number: int, day: float) -> tuple[np.n
 
 
 def region_elements(regions: Regions, day: float) -> FluxElements:
-    """The flux elements of `regions` on `day`; each region is flux-balanced."""
+    """Return the flux elements of `regions` on `day`; each region is flux-balanced."""
     parts: list[tuple[np.ndarray, ...]] = []
     strength = regions.strength(day)
     for number in range(len(regions)):
@@ -187,7 +186,7 @@ def region_elements(regions: Regions, day: float) -> FluxElements:
 
 @lru_cache(maxsize=1)
 def _network_template() -> np.ndarray:
-    """Unit vectors `(NETWORK_ELEMENTS, 3)` at the borders of random supergranules."""
+    """Return unit vectors `(NETWORK_ELEMENTS, 3)` at the borders of random supergranules."""
     random = np.random.default_rng(20110215)
     cells = random.normal(size=(SUPERGRANULES, 3))
     cells /= np.linalg.norm(cells, axis=1, keepdims=True)
@@ -203,7 +202,7 @@ def _network_template() -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _network_frame(seed: int, frame: int) -> FluxElements:
-    """One independent realisation of the network."""
+    """Return one independent realisation of the network."""
     random = np.random.default_rng([seed, 4, frame + 1_000_000])
     x, y, z = Rotation.from_quat(random.normal(size=4)).apply(_network_template()).T
     latitude = np.degrees(np.arcsin(np.clip(z, -1, 1)))
@@ -217,11 +216,11 @@ def _network_frame(seed: int, frame: int) -> FluxElements:
 
 
 def _prevailing_polarity(seed: int, day: float, longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
-    """By how much positive network elements outnumber negative ones at these places, as a share of all.
+    """Return by how much positive network elements outnumber negative ones at these places, as a share of all.
 
-    Unipolar areas some tens of degrees wide are what is left of old active regions; they outlive the network that makes them
-    visible, for months (Bumba & Howard 1965), and rotate differentially. EUV light shows them as coronal holes at most,
-    never their sign: only an earlier magnetogram tells it.
+    Unipolar areas some tens of degrees wide are what is left of old active regions. They outlive the network that makes
+    them visible by months (Bumba & Howard 1965) and rotate differentially. EUV light shows them as coronal holes at
+    most, never their sign: only an earlier magnetogram tells it.
     """
     grid_latitude, grid_longitude = np.mgrid[-88:89:4, 0:360:4].astype(float)
     total = np.zeros(grid_latitude.shape)
@@ -242,7 +241,7 @@ def _prevailing_polarity(seed: int, day: float, longitude: np.ndarray, latitude:
 
 
 def network(seed: int, day: float) -> FluxElements:
-    """The mixed-polarity network of Sun `seed` on `day`: two realisations, one fading into the other."""
+    """Return the mixed-polarity network of Sun `seed` on `day`: two realisations, one fading into the other."""
     phase = day / NETWORK_TURNOVER_DAYS
     before = int(np.floor(phase))
     parts = []
@@ -256,19 +255,19 @@ def network(seed: int, day: float) -> FluxElements:
 
 @dataclass(frozen=True)
 class Loops:
-    """Points along coronal loops: Carrington longitude, latitude (degrees), height (solar radii), emission, is it a fan."""
+    """Points along coronal loops."""
 
-    longitude: np.ndarray
-    latitude: np.ndarray
-    height: np.ndarray
-    emission: np.ndarray
-    is_fan: np.ndarray
+    longitude: np.ndarray            # Carrington, degrees
+    latitude: np.ndarray             # degrees
+    height: np.ndarray               # solar radii
+    emission: np.ndarray             # the quiet Sun being about 1
+    is_fan: np.ndarray               # bool
 
 
-def coronal_loops(regions: Regions, day: float, points: int = 40) -> Loops:
-    """Closed loops between the two polarities of each region, and the fans of warm plasma that stand on leading spots.
+def coronal_loops(regions: Regions, day: float) -> Loops:
+    """Return closed loops between the polarities of each region, and the fans of warm plasma on leading spots.
 
-    The emission knows which polarity leads (it is the compact one) but never its sign.
+    The emission depends on which polarity leads (it is the compact one), never on its sign.
     """
     parts: list[tuple[np.ndarray, ...]] = []
     strength = regions.strength(day)
@@ -288,16 +287,17 @@ def coronal_loops(regions: Regions, day: float, points: int = 40) -> Loops:
         direction = random.normal(0, 0.6, count) + np.where(random.random(count) < 0.5, 0, np.pi)
         reach = regions.separation[number] * random.uniform(0.3, 0.8, count)
         span = np.where(is_fan, np.stack([reach * np.cos(direction), reach * np.sin(direction)]), span)
-        along = np.linspace(0, 1, points)[None, :]
+        along = np.linspace(0, 1, LOOP_POINTS)[None, :]
         height = np.hypot(*span)[:, None] / 57.3 * np.where(is_fan[:, None], 0.5 * along, 1.6 * along * (1 - along))
         bow = random.normal(0, 0.12, (count, 1)) * np.sin(np.pi * along)
         # Loops come and go within a day; each has its own phase.
         flicker = 0.5 + 0.5 * np.sin(2 * np.pi * (day / random.uniform(0.6, 2.0, count) + random.random(count)))
-        light = LOOP_LIGHT * amplitude ** 0.5 * flicker * random.exponential(1.0, count) * np.hypot(*span) / points / count ** 0.7
-        shape = np.where(is_fan[:, None], np.exp(-2.5 * along), 0.35 + 0.65 * np.abs(2 * along - 1))      # feet are brighter
+        light = (LOOP_LIGHT * amplitude ** 0.5 * flicker * random.exponential(1.0, count) * np.hypot(*span)
+                 / LOOP_POINTS / count ** 0.7)
+        shape = np.where(is_fan[:, None], np.exp(-2.5 * along), 0.35 + 0.65 * np.abs(2 * along - 1))    # brighter feet
         parts.append(((longitude[foot][:, None] + span[0][:, None] * along - bow * span[1][:, None]).ravel(),
                       (latitude[foot][:, None] + span[1][:, None] * along + bow * span[0][:, None]).ravel(),
-                      height.ravel(), (light[:, None] * shape).ravel(), np.repeat(is_fan, points)))
+                      height.ravel(), (light[:, None] * shape).ravel(), np.repeat(is_fan, LOOP_POINTS)))
     if not parts:
         return Loops(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0, bool))
     return Loops(*(np.concatenate(column) for column in zip(*parts, strict=True)))

@@ -111,7 +111,7 @@ class Recorder:
     def _draw(self) -> None:
         self._drawn = time.monotonic()
         self._submit(self._table.write, self._table.text())
-        self._submit(loss_curves, self._folder.path / "losses.png", self._folder.losses)
+        self._submit(loss_curves, self._folder.path / "losses.png", self._folder.losses, tuple(BEST_BY))
         self._submit(gallery, self._folder.path)
 
     def save(self, iteration: int, epoch: float, lr: float, state: dict, scores: dict[str, float]) -> None:

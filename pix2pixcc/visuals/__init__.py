@@ -1,1 +1,1 @@
-"""Pictures: panels, sheets, loss curves, the gallery page of a run."""
+"""Pictures: panels, sheets, the story of a product, loss curves, the gallery page of a run."""

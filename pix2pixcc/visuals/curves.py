@@ -5,7 +5,7 @@ import csv
 import math
 import os
 import re
-from pathlib import Path
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,13 +15,12 @@ from pix2pixcc.utils import UserError, atomic_path
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-NOT_DRAWN = ("epoch", "time", "second", "rate", "speed", "eta", "memory", "images", "step")
-BEST_BY = ("val_cc_binned", "ema_cc_binned")      # what chooses the best checkpoint
+PANELS = ("losses", "terms", "validation", "validation, data units", "learning rate")
 MOST_MARKED, MOST_POINTS = 200, 4000              # a longer curve is smoothed; a still longer one thinned
 
 
 def read_columns(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """The numeric columns of a CSV file, by name; empty and unreadable cells are NaN.
+    """Read the numeric columns of a CSV file, by name; empty and unreadable cells are NaN.
 
     Raises
     ------
@@ -46,20 +45,17 @@ def _number(cell: str | None) -> float:
 
 
 def _panel_of(name: str, values: np.ndarray) -> str | None:
-    """On which panel a column is drawn."""
-    low = name.lower()
-    if low == "iteration":
+    """Return the panel on which a column is drawn."""
+    if name in ("iteration", "epoch"):
         return None
-    if low.startswith(("lr", "learning")):
+    if name == "lr":
         return "learning rate"
-    if low.startswith(("val", "ema")):
+    if name.startswith(("val_", "ema_")):
         return "validation" if np.nanmax(np.abs(values)) <= 1.5 else "validation, data units"
-    if low.startswith("loss"):
-        return "losses"
-    return None if low.startswith(NOT_DRAWN) else "terms"
+    return "losses" if name.startswith("loss_") else "terms"
 
 
-def loss_curves(path: str | os.PathLike, csv_path: str | os.PathLike) -> None:
+def loss_curves(path: str | os.PathLike, csv_path: str | os.PathLike, best_by: Collection[str]) -> None:
     """Draw losses by term, validation metrics and learning rate, each against the iteration.
 
     Parameters
@@ -67,38 +63,42 @@ def loss_curves(path: str | os.PathLike, csv_path: str | os.PathLike) -> None:
     path : path
         The picture to write.
     csv_path : path
-        `losses.csv` with a column `iteration`; a `validation.csv` beside it is drawn as well. Columns go to panels by their names:
-        `loss...`, `lr`, `val...` and `ema...`; all others but times and counts are the losses' terms.
+        `losses.csv` with a column `iteration`. Its other columns go to panels by their names: `loss_...`, `val_...` and
+        `ema_...`, `lr`; all but `epoch` that remain are the losses' terms.
+    best_by : collection of str
+        The columns whose highest value is the best checkpoint; it is marked by a star.
+
+    Raises
+    ------
+    UserError
+        The table cannot be read.
     """
     from matplotlib.figure import Figure
 
-    panels: dict[str, list[tuple[str, np.ndarray, np.ndarray]]] = {"losses": [], "terms": []}
-    tables = [read_columns(csv_path)]
-    beside = Path(csv_path).with_name("validation.csv")
-    if beside.exists():
-        tables.append({name if name == "iteration" else f"val_{name.removeprefix('val_')}": values
-                       for name, values in read_columns(beside).items()})
-    for table in tables:
-        iteration = table.get("iteration", np.arange(len(next(iter(table.values()), []))))
-        for name, values in table.items():
-            if panel := _panel_of(name, values):
-                panels.setdefault(panel, []).append((name, iteration, values))
-    order = [name for name in ("losses", "terms", "validation", "validation, data units", "learning rate") if panels.get(name)]
-    rows = max(math.ceil(len(order) / 3), 1)
+    panels: dict[str, dict[str, np.ndarray]] = {name: {} for name in PANELS}
+    columns = read_columns(csv_path)
+    if columns and "iteration" not in columns:
+        raise UserError(f"cannot draw {csv_path}: it has no column `iteration`")
+    for name, values in columns.items():
+        if panel := _panel_of(name, values):
+            panels[panel][name] = values
+    drawn = [name for name in PANELS if panels[name]]
+    rows = max(math.ceil(len(drawn) / 3), 1)
     figure = Figure(figsize=(15, 3.6 * rows), dpi=110, layout="constrained")
-    for k, name in enumerate(order):
-        _draw(figure.add_subplot(rows, 3, k + 1), name, panels[name])
+    for k, name in enumerate(drawn):
+        _draw(figure.add_subplot(rows, 3, k + 1), name, columns["iteration"], panels[name], best_by)
     with atomic_path(path) as temporary:
         figure.savefig(temporary)
 
 
-def _draw(axes: Axes, panel: str, curves: list[tuple[str, np.ndarray, np.ndarray]]) -> None:
-    """One panel: long noisy curves faint, with their running mean over them; of validation scores, the best marked."""
+def _draw(axes: Axes, panel: str, iteration: np.ndarray, curves: dict[str, np.ndarray],
+          best_by: Collection[str]) -> None:
+    """Draw one panel: long noisy curves faint, with their running mean over them, and a star on the best checkpoint."""
     colours: dict[str, str] = {}
-    for name, iteration, values in curves:
+    for name, values in curves.items():
         score = re.sub(r"^(val|ema)_", "", name)
         colour = colours.setdefault(score, f"C{len(colours) % 10}")
-        style, words = ("--", f"{score} (ema)") if name.startswith("ema") else ("-", score)
+        style, words = ("--", f"{score} (ema)") if name.startswith("ema_") else ("-", score)
         known = np.isfinite(values) & np.isfinite(iteration)
         x, y = iteration[known], values[known]
         if len(x) > MOST_MARKED and panel != "learning rate":
@@ -107,8 +107,13 @@ def _draw(axes: Axes, panel: str, curves: list[tuple[str, np.ndarray, np.ndarray
             width = max(len(x) // 50, 5)
             x = x[width // 2:][:len(x) - width + 1][::every]
             y = np.convolve(y, np.ones(width) / width, "valid")[::every]
-        axes.plot(x, y, style, color=colour, marker="o" if len(x) < 30 else "", markersize=3, linewidth=1.3, label=words)
-    _mark_best(axes, curves)
+        marker = "o" if len(x) < 30 else ""
+        axes.plot(x, y, style, color=colour, marker=marker, markersize=3, linewidth=1.3, label=words)
+    scores = [(value, x) for name, values in curves.items() if name in best_by
+              for x, value in zip(iteration, values, strict=True) if math.isfinite(value)]
+    if scores:
+        value, x = max(scores)
+        axes.plot(x, value, "*", color="black", markersize=9, label=f"best: {value:.3f} at {x:.0f}")
     axes.set_title(panel, fontsize=10, loc="left", pad=14 if panel == "learning rate" else 6)
     axes.set_xlabel("iteration (images seen)", fontsize=9)
     axes.tick_params(labelsize=8)
@@ -116,12 +121,3 @@ def _draw(axes: Axes, panel: str, curves: list[tuple[str, np.ndarray, np.ndarray
     axes.grid(linewidth=0.4, alpha=0.5)
     axes.margins(x=0.02)
     axes.legend(fontsize=8, frameon=False, ncols=2)
-
-
-def _mark_best(axes: Axes, curves: list[tuple[str, np.ndarray, np.ndarray]]) -> None:
-    """A star on the best checkpoint, the one of the highest binned correlation."""
-    scores = [(value, x) for name, iteration, values in curves if name in BEST_BY
-              for x, value in zip(iteration, values, strict=True) if math.isfinite(value)]
-    if scores:
-        value, x = max(scores)
-        axes.plot(x, value, "*", color="black", markersize=9, label=f"best: {value:.3f} at {x:.0f}")

@@ -1,7 +1,7 @@
 """The page `index.html` in a run's folder: how the run goes, in pictures.
 
-Self-contained (`gallery.html` is its template: style, script and no network) and small: it links to the pictures beside it,
-and the browser loads those that are looked at.
+It needs no network (`gallery.html`, its template, holds style and script) and stays small: it links to the pictures
+beside it, and the browser loads those that are looked at.
 """
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import json
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -43,7 +43,8 @@ def gallery(run_folder: str | os.PathLike) -> Path:
     """
     folder = Path(run_folder)
     if not folder.is_dir():
-        raise UserError(f"cannot make the gallery of {folder}: there is no such folder; give a run's folder, checkpoints/<dataset_name>")
+        raise UserError(f"cannot make the gallery of {folder}: there is no such folder; "
+                        "give a run's folder, checkpoints/<dataset_name>")
     samples = _find_samples(folder)
     best = _json_or_empty(folder / "best.json")
     content = {
@@ -62,17 +63,17 @@ def gallery(run_folder: str | os.PathLike) -> Path:
 
 
 def _text(value: object) -> str:
-    """Any text, file names that are not UTF-8 included, safe between tags and in attributes."""
+    """Return any text, also a file name that is not UTF-8, safe between tags and in attributes."""
     return html.escape(str(value).encode("utf-8", "replace").decode("utf-8"))
 
 
 def _link(folder: Path, path: Path) -> str:
-    """The relative address of a file in the run's folder."""
+    """Return the relative address of a file in the run's folder."""
     return quote(os.fsencode(path.relative_to(folder).as_posix()))
 
 
 def _script_json(content: object) -> str:
-    """JSON that cannot end the script element it stands in."""
+    """Return JSON that cannot end the script element it stands in."""
     return json.dumps(content).replace("<", "\\u003c").replace("&", "\\u0026")
 
 
@@ -84,7 +85,7 @@ def _json_or_empty(path: Path) -> dict:
 
 
 def _files(folder: Path) -> list[Path]:
-    """What lies in a folder, in natural order; hidden files are still being written."""
+    """List a folder in natural order, without hidden files: those are still being written."""
     try:
         with os.scandir(folder) as entries:
             return sorted((Path(entry) for entry in entries if not entry.name.startswith(".")), key=natural_key)
@@ -93,44 +94,40 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _find_samples(folder: Path) -> list[dict]:
-    """The sample pictures by iteration: `{"iteration": 5000, "name": "", "sheet": address, "real": ..., "fake": ...}`.
-
-    `<iteration>_sheet.png` belongs to the one sample without a name, `<iteration>_sheet_<name>.png` to one of several.
-    """
-    found: dict[tuple[int, str], dict] = defaultdict(dict)
+    """Return the sample pictures by iteration: `{"iteration": 5000, "sheet": address, "real": ..., "fake": ...}`."""
+    found: dict[int, dict] = defaultdict(dict)
     for path in _files(folder / "Image" / "Train"):
-        match = re.fullmatch(r"(\d+)_(sheet|real|fake)(?:_(.+))?", path.stem, re.DOTALL)
+        match = re.fullmatch(r"(\d+)_(sheet|real|fake)", path.stem)
         if match and path.suffix.lower() in PICTURES:
-            iteration, kind, name = int(match[1]), match[2], match[3] or ""
-            found[iteration, name].update({"iteration": iteration, "name": name.encode("utf-8", "replace").decode(),
-                                           kind: _link(folder, path)})
-    return [found[key] for key in sorted(found)]
+            found[int(match[1])].update({"iteration": int(match[1]), match[2]: _link(folder, path)})
+    return [found[iteration] for iteration in sorted(found)]
 
 
 def _last_losses(path: Path) -> dict[str, str]:
-    """The last known value of every column of `losses.csv`."""
+    """Return the last known value of every column of `losses.csv`."""
     last: dict[str, str] = {}
     try:
         with open(path, newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                last.update({name: value for name, value in row.items() if name and isinstance(value, str) and value})
+                last |= {name: value for name, value in row.items() if name and isinstance(value, str) and value}
     except (OSError, ValueError, csv.Error):
         return {}
     return last
 
 
 def _highlights(samples: list[dict], best: dict, losses: dict[str, str]) -> str:
-    """The latest and the best, side by side."""
+    """Return the latest and the best sample, side by side."""
     sheets = [sample for sample in samples if _can_show(sample.get("sheet")) or _can_show(sample.get("fake"))]
     if not sheets:
         return '<p class="none">No sample pictures yet: they come every <code>--display_freq</code> iterations.</p>'
-    cards = [_highlight("latest", "Latest", sheets[-1], f"iteration {sheets[-1]['iteration']}", losses)]
+    latest = sheets[-1]
+    cards = [_highlight("latest", "Latest", latest, f"iteration {latest['iteration']}", losses)]
     if isinstance(best.get("iteration"), int):
         nearest = min(sheets, key=lambda sample: abs(sample["iteration"] - best["iteration"]))
         words = f"iteration {best['iteration']}"
         if nearest["iteration"] != best["iteration"]:
             words += f" (pictures of iteration {nearest['iteration']})"
-        cards.append(_highlight("best", "Best", nearest, words, {key: value for key, value in best.items() if key != "iteration"}))
+        cards.append(_highlight("best", "Best", nearest, words, best))
     else:
         cards.append('<p class="none">No best checkpoint: <code>--val_during_train</code> marks it.</p>')
     return "\n".join(cards)
@@ -142,10 +139,10 @@ def _can_show(address: str | None) -> bool:
 
 def _highlight(identity: str, title: str, sample: dict, words: str, values: dict) -> str:
     address = sample["sheet"] if _can_show(sample.get("sheet")) else sample["fake"]
-    numbers = "".join(f"<div><dt>{_text(name)}</dt> <dd>{_text(_number(value))}</dd></div>" for name, value in values.items()
-                      if name != "iteration")
-    return (f'<article id="{identity}"><h2>{title} <small>{_text(words)}</small></h2>'
-            f'<a href="{address}"><img src="{address}" alt="sample at iteration {sample["iteration"]}"></a><dl>{numbers}</dl></article>')
+    numbers = "".join(f"<div><dt>{_text(name)}</dt> <dd>{_text(_number(value))}</dd></div>"
+                      for name, value in values.items() if name != "iteration")
+    return (f'<article id="{identity}"><h2>{title} <small>{_text(words)}</small></h2><a href="{address}">'
+            f'<img src="{address}" alt="sample at iteration {sample["iteration"]}"></a><dl>{numbers}</dl></article>')
 
 
 def _number(value: object) -> str:
@@ -159,13 +156,14 @@ def _losses(folder: Path) -> str:
     path = folder / "losses.png"
     if not path.is_file():
         return '<p class="none">No loss curves yet: they come with every epoch.</p>'
-    # The picture is overwritten while the page is open: its time in the address keeps the browser from showing an old one.
     table = ' <a href="losses.csv">losses.csv</a>' if (folder / "losses.csv").is_file() else ""
-    return f'<a href="losses.png"><img src="losses.png?{path.stat().st_mtime_ns}" alt="loss curves" loading="lazy"></a>{table}'
+    # The picture is overwritten while the page is open: its time in the address makes the browser load it again.
+    address = f"losses.png?{path.stat().st_mtime_ns}"
+    return f'<a href="losses.png"><img src="{address}" alt="loss curves" loading="lazy"></a>{table}'
 
 
 def _generated(folder: Path) -> str:
-    """The products of each checkpoint, the newest checkpoint first and open."""
+    """Return the products of each checkpoint, the newest checkpoint first and open."""
     parts: list[str] = []
     for checkpoint in reversed([path for path in _files(folder / "Image" / "Test") if path.is_dir()]):
         products = list(_products(_files(checkpoint)))
@@ -174,39 +172,45 @@ def _generated(folder: Path) -> str:
         cards = "\n".join(_card(folder, *product) for product in products[:MOST_FILES])
         more = len(products) - MOST_FILES
         rest = f'<p><a href="{_link(folder, checkpoint)}/">and {more} more</a></p>' if more > 0 else ""
-        count = f"{len(products)} file{'s' if len(products) > 1 else ''}"
-        parts.append(f'<details{"" if parts else " open"}><summary>iteration {_text(checkpoint.name)} <small>{count}</small></summary>'
+        count = "1 file" if len(products) == 1 else f"{len(products)} files"
+        is_open = "" if parts else " open"
+        parts.append(f"<details{is_open}><summary>iteration {_text(checkpoint.name)} <small>{count}</small></summary>"
                      f'<div class="cards">{cards}</div>{rest}</details>')
     return "\n".join(parts) or '<p class="none">Nothing generated yet: <code>pix2pixCC_Test.py</code> does it.</p>'
 
 
-def _products(files: Iterable[Path]) -> Iterable[tuple[Path, list[Path]]]:
-    """Each product with the pictures that lie beside it: `<name>.png`, `<name>.preview.png`, `<name>_story.png`."""
+def _products(files: Iterable[Path]) -> Iterator[tuple[Path, Path | None]]:
+    """Yield each product with its preview, which lies beside it: `<name>.png` or `<name>.preview.png`."""
     groups: dict[str, list[Path]] = defaultdict(list)
     for path in files:
         if path.is_file():
-            groups[re.sub(r"[._](preview|story)$", "", stem_of(path))].append(path)
+            groups[stem_of(path).removesuffix(".preview")].append(path)
     for stem, members in groups.items():
-        products = [path for path in members if stem_of(path) == stem]
-        data = [path for path in products if path.suffix.lower() not in SHOWN] or products[:1]
-        for product in data or members[:1]:
-            pictures = [path for path in members if path.suffix.lower() in SHOWN and path not in data]
-            yield product, pictures or [path for path in [product] if path.suffix.lower() in SHOWN]
+        pictures = [path for path in members if path.suffix.lower() in SHOWN]
+        data = [path for path in members if path not in pictures and stem_of(path) == stem]
+        data = data or pictures[:1] or members[:1]     # where there is no data the product is a picture itself
+        previews = [path for path in pictures if path not in data] or pictures
+        for product in data:
+            yield product, previews[0] if previews else None
 
 
-def _card(folder: Path, product: Path, pictures: list[Path]) -> str:
-    address = _link(folder, product)
-    images = "".join(f'<a href="{_link(folder, path)}"><img src="{_link(folder, path)}" alt="" loading="lazy"></a>' for path in pictures)
-    return f'<figure>{images}<figcaption><a href="{address}">{_text(product.name)}</a></figcaption></figure>'
+def _card(folder: Path, product: Path, picture: Path | None) -> str:
+    image = "" if picture is None else _link(folder, picture)
+    shown = f'<a href="{image}"><img src="{image}" alt="" loading="lazy"></a>' if image else ""
+    name = f'<a href="{_link(folder, product)}">{_text(product.name)}</a>'
+    return f"<figure>{shown}<figcaption>{name}</figcaption></figure>"
 
 
 def _options(record: dict) -> str:
-    """Every option as the flag that sets it, then what else the record says."""
+    """Return every option as the flag that sets it, then what else the record says."""
     if not record:
         return '<p class="none">No options.json here.</p>'
     options = record.get("options")
     options = options if isinstance(options, dict) else {}
-    rows = {f"--{name}": value for name, value in options.items()} | {name: value for name, value in record.items() if name != "options"}
-    cells = "".join(f"<tr><th>{_text(name)}</th><td>{_text(value if isinstance(value, str) else json.dumps(value))}</td></tr>"
+    rows = {f"--{name}": value for name, value in options.items()}
+    rows |= {name: value for name, value in record.items() if name != "options"}
+    cells = "".join(f"<tr><th>{_text(name)}</th>"
+                    f"<td>{_text(value if isinstance(value, str) else json.dumps(value))}</td></tr>"
                     for name, value in rows.items())
-    return f'<input type="search" id="search" placeholder="find an option" aria-label="find an option"><table>{cells}</table>'
+    return ('<input type="search" id="search" placeholder="find an option" aria-label="find an option">'
+            f"<table>{cells}</table>")

