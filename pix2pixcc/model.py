@@ -97,7 +97,8 @@ class FarsideModel:
     - or raw images, one per channel, in any order: each a `sunpy.map.GenericMap`, a path, or `(data, header)`. Several
       are positional arguments or a tuple: `model(m304, m195, m171)` is `model((m304, m195, m171))`, one magnetogram;
       `model([m304, m195, m171])` would be three. They are calibrated and registered, and put in the order of the
-      model's channels by what their headers say.
+      model's channels by what their headers say. Those of now are EUVI's, those of a frontside reference SDO's; to see
+      what the model makes of AIA's images of now, prepare them first.
 
     A magnetogram is a `FarsideMagnetogram`, which is a `sunpy.map.GenericMap`: float32 (H, W) in gauss, NaN beyond 0.98
     solar radii, with the observer, the inputs and the checkpoint in its `meta`.

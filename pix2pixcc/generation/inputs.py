@@ -14,7 +14,7 @@ from astropy.utils.exceptions import AstropyUserWarning
 from sunpy.map import GenericMap
 
 from pix2pixcc.generation.products import SAME_GROUP
-from pix2pixcc.generation.sources import PreparedImage, is_raw, raw_sources
+from pix2pixcc.generation.sources import is_raw, prepared_image, raw_sources
 from pix2pixcc.images.cubes import Channel, set_channel_cards
 from pix2pixcc.images.files import Image, image_of, read_image
 from pix2pixcc.images.fits import open_image
@@ -86,7 +86,7 @@ def prepared(given: Any, size: int) -> Image:
     assert spacecraft is not None            # an observation is of one of them
     choices = tuple(Choice(record.name, (record,), is_reference=spacecraft_of(record.name) is not spacecraft
                            or abs(record.when - first.time) >= SAME_GROUP) for record in _records(observations))
-    image = PreparedImage(Group(spacecraft.name, first.time, choices), size, observations.__getitem__)()
+    image = prepared_image(Group(spacecraft.name, first.time, choices), size, observations.__getitem__)
     assert image.header is not None and image.channels is not None
     set_channel_cards(image.header, image.channels)
     return image

@@ -4,6 +4,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from astropy.io import fits
@@ -30,31 +31,16 @@ class Source:
     read: Callable[[], Image]
 
 
-@dataclass(frozen=True)
-class _ReadFile:
-    path: Path
-    channels: int
-
-    def __call__(self) -> Image:
-        return read_image(self.path, self.channels)
-
-
-@dataclass(frozen=True)
-class PreparedImage:
-    """A group of raw images that becomes one input, `size` pixels wide, when called; `read` reads each of them."""
-
-    group: Group
-    size: int
-    read: Callable[[str], Observation] = read_observation
-
-    def __call__(self) -> Image:
-        prepared = prepare_group(self.group, self.size, read=self.read)
-        return Image(prepared.data, prepared.header, prepared.channels, False, Path(prepared.sources[0].path))
+def prepared_image(group: Group, size: int, read: Callable[[str], Observation] = read_observation) -> Image:
+    """Return the input, `size` pixels wide, that a group of raw images becomes; `read` reads the image of a path."""
+    prepared = prepare_group(group, size, read=read)
+    return Image(prepared.data, prepared.header, prepared.channels, False, Path(prepared.sources[0].path))
 
 
 def model_ready_sources(folder: str, data_format: str, channels: int) -> list[Source]:
     """Return the model-ready images of a folder."""
-    return [Source(stem_of(path), str(path), _ReadFile(path, channels)) for path in list_images(folder, data_format)]
+    return [Source(stem_of(path), str(path), partial(read_image, path, channels))
+            for path in list_images(folder, data_format)]
 
 
 def raw_sources(records: Sequence[Record], channels: Sequence[Channel], *, size: int, tolerance: float, where: str,
@@ -94,7 +80,7 @@ def raw_sources(records: Sequence[Record], channels: Sequence[Channel], *, size:
         chosen = [choice.candidates[0] for choice in group.choices]
         name = stem_of(chosen[0].path) if len(chosen) == 1 else stem_of_group(group, chosen)
         when = f"{group.observer} {group.time:%Y-%m-%dT%H:%M:%S}"
-        sources.append(Source(name, when, PreparedImage(group, size, read)))
+        sources.append(Source(name, when, partial(prepared_image, group, size, read)))
     lines = describe_missing(missing)
     lines += [f"skipped {record.path}: {record.problem}" for record in records if record.name and record.problem]
     if not sources:
