@@ -136,7 +136,7 @@ class FarsideModel:
         run = RunFolder(path.name, path.parent)
         if not run.options.is_file():
             raise UserError(f"{folder} holds no options.json: it should be the folder of a run, "
-                            "checkpoints/<dataset_name>. Bare weights are for pix2pixCC_Test.py, which is told by flags "
+                            "checkpoints/<dataset_name>. Bare weights are for pix2pixCC_Test.py, told by flags "
                             "how they were trained")
         network, chosen = checkpoints_of(run, str(iteration), average=average)
         if len(chosen) != 1:
