@@ -7,30 +7,27 @@
 Writes ./checkpoints/<dataset_name>/Image/Test/<iteration>/<input name>_AI.<ext> and a preview beside each.
 """
 from pix2pixcc.options import parse, scaling_flags, test_parser
-from pix2pixcc.utils import UserError, file_sha256, limit_spinning, run_command, stem_of
+from pix2pixcc.utils import UserError, limit_spinning, run_command, stem_of
 
 if __name__ == "__main__":
     parse(test_parser())                     # --help and mistyped flags are answered before torch is loaded
 limit_spinning()
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from functools import partial
 
 import torch
 from tqdm import tqdm
 
 from pix2pixcc.generation.output import Output
-from pix2pixcc.generation.provenance import Finding, verify_product
-from pix2pixcc.generation.sources import Loaded, Source, SourceDataset, Unreadable, find_sources
-from pix2pixcc.images.cubes import Channel
-from pix2pixcc.images.files import Image, list_images
-from pix2pixcc.networks import Generator
+from pix2pixcc.generation.products import Finding, verify_product
+from pix2pixcc.generation.sources import Loaded, Source, Unreadable, find_sources, load_source
+from pix2pixcc.images.files import list_images
+from pix2pixcc.model import FarsideModel, ModelDescription, checkpoints_of
 from pix2pixcc.parallel.background import BackgroundWriter
 from pix2pixcc.parallel.ranks import Ranks, half_precision, join_ranks, relaunch_on, seed_everything
 from pix2pixcc.parallel.workers import in_order
-from pix2pixcc.pipeline import Scaling
-from pix2pixcc.training.checkpoints import load_weights
 from pix2pixcc.training.data import ScalingFlags
 from pix2pixcc.training.folder import RunFolder
 from pix2pixcc.training.record import RunRecord
@@ -48,49 +45,39 @@ def main(argv: list[str] | None = None) -> int:
     record = RunRecord.read(folder.options) if folder.options.is_file() else None
     if record is not None:
         vars(opt).update(record.settings({name: getattr(opt, name) for name in opt.given}))
-    network = "G_ema" if opt.average else "G"
-    if opt.iteration == "best" and (best := folder.best()):
-        network = best.network
-    iterations = folder.choose(opt.iteration, network)
+    network, iterations = checkpoints_of(folder, opt.iteration, average=opt.average)
     with join_ranks(opt.gpu_ids) as ranks:
         seed_everything(opt.seed)
-        input_scaling, target_scaling, described, size = scalings(opt, record)
+        description = describe(opt, record)
         sources, missing = ranks.on_first(lambda: find_sources(
-            opt.input_dir_test, opt.data_format_input, opt.input_ch, described=described, size=size, tolerance=opt.tolerance,
-            n_workers=opt.n_workers))
+            opt.input_dir_test, opt.data_format_input, opt.input_ch, described=description.channels,
+            size=description.size, tolerance=opt.tolerance, n_workers=opt.n_workers))
         for line in missing:
             ranks.say(line)
-        ranks.say(f"{len(sources)} inputs, {len(iterations)} checkpoints of {folder.path}, on {ranks.size} x {ranks.device}")
-        with torch.device("meta"):            # no memory for a network that the checkpoint may not be of
-            generator = Generator(opt.input_ch, opt.target_ch, model=opt.model, n_gf=opt.n_gf, n_downsample=opt.n_downsample,
-                                  n_residual=opt.n_residual, norm_type=opt.norm_type, padding_type=opt.padding_type,
-                                  trans_conv=opt.trans_conv).eval()
+        ranks.say(f"{len(sources)} inputs, {len(iterations)} checkpoints of {folder.path}, "
+                  f"on {ranks.size} x {ranks.device}")
+        half = half_precision(ranks) if opt.data_type == 16 else None
+        model = FarsideModel(description, device=ranks.device, half=half)
         if opt.compile:
-            generator.compile()
+            model.generator.compile()
         truths = {} if opt.target_dir_test is None else {
             stem_of(path): path for path in list_images(opt.target_dir_test, opt.data_format_target, side="target")}
-        half = half_precision(ranks) if opt.data_type == 16 else None
         problems: dict[str, str] = {}
         for iteration in iterations:
-            weights = folder.weights(iteration, network)
             try:
-                load_weights(generator, weights)
+                model.load(folder.weights(iteration, network), iteration)
             except UserError as error:
                 if len(iterations) == 1:
                     raise
                 problems[f"iteration {iteration}"] = str(error)
                 continue
-            generator.to(ranks.device)
-            if half is not None:
-                generator.round_weights(half)
-            output = Output(folder.generated / str(iteration), opt.data_format_target, target_scaling, opt.save_scale,
-                            None if opt.no_preview else opt.image_mode,
-                            {"model": opt.model, "checkpoint": str(weights), "checkpoint_sha256": file_sha256(weights),
-                             "iteration": iteration}, opt.story, truths)
+            image_mode = None if opt.no_preview else opt.image_mode
+            output = Output(folder.generated / str(iteration), opt.data_format_target, description.target_scaling,
+                            opt.save_scale, image_mode, model.provenance, opt.story, truths)
             keep = opt.iteration == "-1" and not opt.overwrite
             todo = [source for source in sources[ranks.rank::ranks.size] if not (keep and output.is_finished(source))]
-            problems |= generate(generator, todo, input_scaling, output, ranks, batch_size=opt.batch_size, n_workers=opt.n_workers,
-                                 half=half, title=f"iteration {iteration}")
+            problems |= generate(model, todo, output, ranks, batch_size=opt.batch_size, n_workers=opt.n_workers,
+                                 title=f"iteration {iteration}")
         ranks.barrier()
         failed = ranks.most(len(problems))
         if ranks.is_first:
@@ -101,23 +88,19 @@ def main(argv: list[str] | None = None) -> int:
     return 2 if failed else 0
 
 
-def scalings(opt, record: RunRecord | None) -> tuple[Scaling | Callable[[Image], Scaling], Scaling, list[Channel] | None, int | None]:
-    """Input scaling, target scaling, what the input channels are, and the side of the training images.
-
-    From options.json where there is one; a bare checkpoint of the published code takes them from flags and each input's cards.
-    """
+def describe(opt, record: RunRecord | None) -> ModelDescription:
+    """Return what the model takes and gives: from options.json where there is one, for bare weights from the flags."""
     input, target = (ScalingFlags(**scaling_flags(opt, side)) for side in ("input", "target"))
-    if record is not None:
-        input.refuse_other(record.scaling("input"))
-        target.refuse_other(record.scaling("target"))
-        return record.scaling("input"), record.scaling("target"), record.channels("input"), record.size
-    eight_bit = opt.data_format_target in ("png", "jpg", "jpeg")
-    blank = Image(torch.zeros(opt.target_ch, 1, 1).numpy(), None, None, eight_bit, Path("target"))
-    return input.scaling_of, target.scaling_of(blank), None, None
+    if record is None:
+        is_8bit = opt.data_format_target in ("png", "jpg", "jpeg")
+        return ModelDescription.of_flags(vars(opt), input, target, is_8bit=is_8bit)
+    input.refuse_other(record.scaling("input"))
+    target.refuse_other(record.scaling("target"))
+    return ModelDescription.of_record(record)
 
 
 def readable(loader: Iterable[Loaded | Unreadable], problems: dict[str, str], bar: tqdm) -> Iterator[Loaded]:
-    """What could be read; the others go to `problems`."""
+    """Yield what could be read; the others go to `problems`."""
     for item in loader:
         bar.update()
         if isinstance(item, Unreadable):
@@ -127,7 +110,7 @@ def readable(loader: Iterable[Loaded | Unreadable], problems: dict[str, str], ba
 
 
 def batches(loader: Iterable[Loaded], batch_size: int) -> Iterator[list[Loaded]]:
-    """Loaded inputs in batches of one shape."""
+    """Yield loaded inputs in batches of one shape."""
     batch: list[Loaded] = []
     for loaded in loader:
         if batch and (len(batch) == batch_size or batch[0].tensor.shape != loaded.tensor.shape):
@@ -138,27 +121,24 @@ def batches(loader: Iterable[Loaded], batch_size: int) -> Iterator[list[Loaded]]
         yield batch
 
 
-@torch.inference_mode()
-def generate(generator: Generator, sources: list[Source], input_scaling: Scaling | Callable[[Image], Scaling], output: Output,
-             ranks: Ranks, *, batch_size: int, n_workers: int, half: torch.dtype | None, title: str) -> dict[str, str]:
-    """Generate from every source while others are read and written; returns what could not be read, and why."""
+def generate(model: FarsideModel, sources: list[Source], output: Output, ranks: Ranks, *, batch_size: int,
+             n_workers: int, title: str) -> dict[str, str]:
+    """Generate from every source while others are read and written; return what could not be read, and why."""
     problems: dict[str, str] = {}
-    dataset = SourceDataset(sources, input_scaling, generator.multiple)
-    loader = in_order(dataset.__getitem__, range(len(sources)), min(n_workers, len(sources)))
+    load = partial(load_source, scaled=model.description.scaled, multiple=model.generator.multiple)
+    loader = in_order(load, sources, min(n_workers, len(sources)))
     bar = tqdm(total=len(sources), desc=title, unit="img", disable=not ranks.is_first, dynamic_ncols=True,
                mininterval=0.5 if sys.stderr.isatty() else 20)
     with bar, BackgroundWriter() as writer:
         for batch in batches(readable(loader, problems, bar), batch_size):
-            input = torch.stack([loaded.tensor for loaded in batch]).to(ranks.device)
-            with torch.autocast(ranks.device.type, dtype=half, enabled=half is not None):
-                generated = generator(input)
-            for loaded, image in zip(batch, generated.float().cpu(), strict=True):
+            generated = model.generate(torch.stack([loaded.tensor for loaded in batch]))
+            for loaded, image in zip(batch, generated, strict=True):
                 writer.submit(output.write, loaded, image[loaded.crop])
     return problems
 
 
 def verify(files: list[str]) -> int:
-    """Check products and say what holds; 2 if anything does not."""
+    """Check products and say what holds; return 2 if anything does not."""
     sound = True
     for file in files:
         try:

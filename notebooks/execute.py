@@ -1,6 +1,6 @@
 """Run the notebooks from top to bottom and save what they show.
 
-    python notebooks/execute.py                            # all five; Training.ipynb trains for some minutes
+    python notebooks/execute.py                            # all of them; Training.ipynb trains for some minutes
     python notebooks/execute.py Coordinates Observations
 """
 from __future__ import annotations

@@ -15,8 +15,9 @@ FLOORS = {
     "pipeline": 3, "solar": 3,
     "preparation": 4, "visuals": 4, "evaluation": 4, "synthetic_sun": 4,
     "training": 5, "generation": 5, "whole_sun": 5, "download": 5,
-    "model": 6, "__init__": 6,
-    "commands": 7,
+    "model": 6,
+    "__init__": 7,               # its functions lead to the model and to other rooms
+    "commands": 8,
 }
 SOURCES = sorted([*ROOT.glob("pix2pixCC_*.py"), *ROOT.glob("pix2pixcc/**/*.py")])
 

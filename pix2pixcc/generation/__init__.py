@@ -1,1 +1,1 @@
-"""From a trained model to products: what to generate from, how each output is written, the header of a finished product."""
+"""From a trained model to products: what to generate from, how each image is written, the finished magnetogram."""

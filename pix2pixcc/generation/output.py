@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from pix2pixcc.generation.products import product_header, write_product
+from pix2pixcc.generation.products import product_header, unit_of, write_product
 from pix2pixcc.generation.sources import Loaded, Source
 from pix2pixcc.images.files import read_image, write_image
 from pix2pixcc.pipeline import Scaling
@@ -21,22 +21,22 @@ from pix2pixcc.visuals.story import story
 class Output:
     """How generated images are written.
 
-    Parameters
+    Attributes
     ----------
     folder : path
         Where to.
     data_format : str
-        Extension, one of `images.FORMATS`.
+        Extension, one of `utils.FORMATS`.
     scaling : Scaling
         Of the target; undone before saving.
     save_scale : float
         Multiplies the values before saving.
     image_mode : str or None
-        Format of the preview beside each; None for no preview.
+        Format of the preview beside each image; None for no preview.
     provenance : dict
         `model`, `checkpoint`, `checkpoint_sha256`, `iteration`, for the header of a product.
     story : bool
-        Previews also show where the spacecraft stood.
+        Whether previews also show where the spacecraft stood.
     truths : dict of str to path
         The true images where known, by the input's name, for the previews.
     """
@@ -50,17 +50,27 @@ class Output:
     story: bool = False
     truths: dict[str, Path] = field(default_factory=dict)
 
+    @property
+    def unit(self) -> str:
+        """The unit of what is written: 'G' if the model learned gauss or values are multiplied, else '' (unknown)."""
+        return "G" if self.save_scale != 1 else unit_of(self.scaling)
+
     def path(self, source: Source) -> Path:
+        """Return the file of a source's output."""
         return self.folder / f"{source.name}_AI.{self.data_format}"
 
     def preview_path(self, source: Source) -> Path:
-        return self.folder / f"{source.name}_AI.{self.image_mode if self.image_mode != self.data_format else 'preview.' + self.image_mode}"
+        """Return the file of a source's preview, which never takes the output's own name."""
+        if self.image_mode == self.data_format:
+            return self.folder / f"{source.name}_AI.preview.{self.image_mode}"
+        return self.folder / f"{source.name}_AI.{self.image_mode}"
 
     def is_finished(self, source: Source) -> bool:
+        """Return whether a source's output and its preview are there."""
         return self.path(source).is_file() and (self.image_mode is None or self.preview_path(source).is_file())
 
     def _truth(self, source: Source) -> np.ndarray | None:
-        """The true image of a source's name, if there is one."""
+        """Return the true image of a source's name, if there is one."""
         path = self.truths.get(source.name)
         return None if path is None else read_image(path, 1, side="target").data
 
@@ -72,14 +82,12 @@ class Output:
         values = self.scaling.unscale(generated).mul_(self.save_scale).numpy()
         path, header, channels = self.path(loaded.source), loaded.image.header, loaded.image.channels
         if self.data_format in FITS_FORMATS and header is not None and len(values) == 1 and has_observer(header):
-            in_gauss = self.save_scale != 1 or (self.scaling.lower, self.scaling.upper) != ((-1.0,), (1.0,))
-            unit = "G" if in_gauss else ""
-            header = product_header(header, channels, bunit=unit, **self.provenance)
+            header = product_header(header, channels, bunit=self.unit, **self.provenance)
             write_product(path, values, header)
             if self.image_mode is not None:
                 draw = story if self.story else preview
-                draw(self.preview_path(loaded.source), values, header, euv=loaded.image.data, channels=channels, unit=unit,
-                     truth=self._truth(loaded.source))
+                draw(self.preview_path(loaded.source), values, header, euv=loaded.image.data, channels=channels,
+                     unit=self.unit, truth=self._truth(loaded.source))
         else:
             write_image(path, values, header)
             if self.image_mode is not None:

@@ -1,29 +1,40 @@
-"""The finished product: an AI-generated magnetogram as a FITS file that SunPy and an archive accept as it is.
+"""The finished product: an AI-generated magnetogram as a FITS file that SunPy and archives accept as it is; its check.
 
-The header follows that of AISFM v3 (Jeong et al. 2022): the observer is the spacecraft whose images went in, DATE-OBS the mean
-of their times, HISTORY the list of all inputs. The geometry comes from `sky.py`.
+The header follows that of AISFM v3 (Jeong et al. 2022): the observer is the spacecraft whose images went in, DATE-OBS
+the mean of their times, HISTORY the list of all inputs.
 """
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
 
 from pix2pixcc.images.cubes import Channel
+from pix2pixcc.images.fits import open_image
+from pix2pixcc.pipeline import Scaling
 from pix2pixcc.solar.geometry import LIMB, disk_of_header
 from pix2pixcc.solar.headers import set_times, sky_of_header
 from pix2pixcc.solar.instruments import spacecraft_of
 from pix2pixcc.solar.observations import mean_time, parse_utc
-from pix2pixcc.utils import VERSION, atomic_path
+from pix2pixcc.utils import VERSION, atomic_path, file_sha256
 
+CONTENT = "AI-generated line-of-sight magnetogram"
 SAME_GROUP = timedelta(hours=12)      # a frontside reference is days older than the images of now
+FARSIDE = 60.0                        # degrees from the Earth, which then cannot see (1 - cos 60) / 2 = 1/4 of the disk
 
 
 def input_name(channel: Channel, magnetogram_series: str = "M720s") -> str:
-    """A channel as the published HISTORY writes it: `STEREO/EUVI-B_304a_2011-03-05T11:56:43`, `SDO/HMI_M720s_2011-02-13T10:34:12`."""
+    """Return a channel as the published HISTORY writes it.
+
+    That is `STEREO/EUVI-B_304a_2011-03-05T11:56:43`, or `SDO/HMI_M720s_2011-02-13T10:34:12`.
+    """
     instrument, _, passband = channel.name.rpartition(" ")
     if passband == "magnetogram":
         passband = magnetogram_series
@@ -33,39 +44,56 @@ def input_name(channel: Channel, magnetogram_series: str = "M720s") -> str:
 
 
 def inputs_of(header: Mapping) -> list[str]:
-    """The inputs of a product in channel order, from the HISTORY of a FITS header or of a SunPy map's metadata."""
+    """Return the inputs of a product in channel order, from HISTORY in its header or in its metadata in SunPy."""
     history = header.get("HISTORY", header.get("history", ""))
     lines = history.splitlines() if isinstance(history, str) else [str(line) for line in history]
     return [name for name in "".join(lines).split(",") if name]
 
 
+def title_of(header: Mapping) -> str:
+    """Return what a product shows by its header, or its metadata in SunPy: 'farside magnetogram, STEREO-B'."""
+    longitude = (float(header.get("HGLN_OBS", 0.0)) + 180) % 360 - 180
+    keyword = str(header.get("OBSRVTRY", "")).strip()
+    spacecraft = spacecraft_of(keyword)
+    title = "farside magnetogram" if abs(longitude) >= FARSIDE else "magnetogram"
+    return ", ".join(part for part in (title, spacecraft.name if spacecraft else keyword) if part)
+
+
+def unit_of(scaling: Scaling) -> str:
+    """Return the unit of a model's output: 'G' if its limits in training were in gauss, '' if they were -1 and 1."""
+    return "" if (scaling.lower, scaling.upper) == ((-1.0,), (1.0,)) else "G"
+
+
 def _observed_time(channels: Sequence[Channel]) -> datetime | None:
-    """Mean time of the channels that belong to the first one's time; the frontside reference does not."""
+    """Return the mean time of the channels that belong to the first one's time; the frontside reference does not."""
     times = [parse_utc(channel.time) for channel in channels if channel.time]
     return mean_time([time for time in times if abs(time - times[0]) < SAME_GROUP]) if times else None
 
 
 def _spacecraft(channels: Sequence[Channel], cube_header: fits.Header) -> str:
-    """The card OBSRVTRY: whose image the first channel is, else what the input's own header says."""
+    """Return the card OBSRVTRY: whose image the first channel is, else what the input's own header says."""
     spacecraft = spacecraft_of(channels[0].name) if channels else None
     return spacecraft.keyword if spacecraft else str(cube_header.get("OBSRVTRY", "")).strip()
 
 
-def product_header(cube_header: fits.Header, channels: Sequence[Channel] | None, *, bunit: str = "G", model: str = "pix2pixCC",
-                   checkpoint: str = "", checkpoint_sha256: str = "", iteration: int | None = None,
-                   magnetogram_series: str = "M720s") -> fits.Header:
-    """The complete header of a generated magnetogram.
+def product_header(cube_header: fits.Header, channels: Sequence[Channel] | None, *, bunit: str = "G",
+                   model: str = "pix2pixCC", checkpoint: str = "", checkpoint_sha256: str = "",
+                   iteration: int | None = None, magnetogram_series: str = "M720s") -> fits.Header:
+    """Return the complete header of a generated magnetogram.
 
     Parameters
     ----------
     cube_header : `~astropy.io.fits.Header`
         Of the model's input: its pointing and observer become the product's. NAXIS1 and NAXIS2 must be the image's.
-    channels : sequence of `~cubes.Channel` or None
-        The model's input channels, in order. They give HISTORY, INPUTDAT and DATE-OBS, the mean time of the spacecraft's own images.
+    channels : sequence of `Channel` or None
+        The model's input channels, in order. They give HISTORY, INPUTDAT and DATE-OBS, the mean time of the
+        spacecraft's own images.
     bunit : str
-        Unit of the magnetogram, 'G' for gauss; empty: not known.
-    model, checkpoint, checkpoint_sha256, iteration
-        What made it: name, file, SHA-256 of that file, images seen in training.
+        Unit of the magnetogram, 'G' for gauss; empty where it is not known.
+    model, checkpoint, checkpoint_sha256 : str
+        What made it: the name of the networks, the file of weights, the SHA-256 of that file.
+    iteration : int, optional
+        Images seen in training.
     magnetogram_series : str
         How HISTORY calls an HMI input: 'M720s' or 'M45s'.
 
@@ -88,7 +116,8 @@ def product_header(cube_header: fits.Header, channels: Sequence[Channel] | None,
         header["TELESCOP"] = spacecraft.split("_")[0]
         header["INPUTDAT"] = (spacecraft, "whose images were the input")
     header["INSTRUME"] = (model, "no instrument: computed from EUV images")
-    header["CONTENT"] = ("AI-generated line-of-sight magnetogram", "positive: toward us")
+    header["DETECTOR"] = (f"{model} {title_of(header)}", "title in SunPy")
+    header["CONTENT"] = (CONTENT, "positive: toward us")
     if bunit:
         header["BUNIT"] = (bunit, "gauss" if bunit == "G" else "")
     header["MASKRAD"] = (LIMB, "[solar radius] NaN beyond")
@@ -106,8 +135,27 @@ def product_header(cube_header: fits.Header, channels: Sequence[Channel] | None,
     return header
 
 
+def product_hdu(magnetogram: np.ndarray, header: fits.Header) -> fits.PrimaryHDU:
+    """Return the product of a magnetogram `(H, W)` or `(1, H, W)` and its header: float32 (H, W), NaN beyond `LIMB`.
+
+    Raises
+    ------
+    ValueError
+        The image has not the size that the header says.
+    """
+    data = np.array(magnetogram, dtype=np.float32)
+    if data.ndim == 3 and data.shape[0] == 1:
+        data = data[0]
+    if data.shape != (header.get("NAXIS2"), header.get("NAXIS1")):
+        raise ValueError(f"image {data.shape}, header {header.get('NAXIS2')} x {header.get('NAXIS1')}")
+    data[~disk_of_header(header, data.shape).mask()] = np.nan
+    hdu = fits.PrimaryHDU(data, header)
+    hdu.verify("exception")
+    return hdu
+
+
 def write_product(path: str | os.PathLike, magnetogram: np.ndarray, header: fits.Header) -> None:
-    """Write a magnetogram `(H, W)` or `(1, H, W)` with its product header: float32, NaN off the disk, checksums, atomically.
+    """Write the `product_hdu` of a magnetogram, dated and with checksums, atomically.
 
     Raises
     ------
@@ -116,15 +164,60 @@ def write_product(path: str | os.PathLike, magnetogram: np.ndarray, header: fits
     UserError
         The file cannot be written.
     """
-    data = np.array(magnetogram, dtype=np.float32)
-    if data.ndim == 3 and data.shape[0] == 1:
-        data = data[0]
-    if data.shape != (header.get("NAXIS2"), header.get("NAXIS1")):
-        raise ValueError(f"image {data.shape}, header {header.get('NAXIS2')} x {header.get('NAXIS1')}")
-    data[~disk_of_header(header, data.shape).mask()] = np.nan
-    header = header.copy()
-    header["DATE"] = (f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}", "[UTC] file written")
-    hdu = fits.PrimaryHDU(data, header)
-    hdu.verify("exception")
+    hdu = product_hdu(magnetogram, header)
+    hdu.header["DATE"] = (f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}", "[UTC] file written")
     with atomic_path(path) as temporary:
         hdu.writeto(temporary, overwrite=True, checksum=True)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was checked: whether it holds, and in words."""
+
+    holds: bool
+    text: str
+
+
+def verify_product(path: str | os.PathLike, checkpoint: str | os.PathLike | None = None) -> list[Finding]:
+    """Check that a product leads back to where it came from: its checksums, the weights that made it, its inputs.
+
+    Parameters
+    ----------
+    path : path
+        The product, `.../checkpoints/<dataset_name>/Image/Test/<iteration>/<name>_AI.fits`.
+    checkpoint : path, optional
+        The weights that made it; by default the file that its header names, in the Model folder of its run.
+
+    Raises
+    ------
+    UserError
+        The file is missing or no FITS file.
+    """
+    path = Path(path)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", AstropyUserWarning)
+        with open_image(path, checksum=True) as hdu:
+            hdu.verify("exception")
+            header = hdu.header.copy()
+    inputs = inputs_of(header)
+    return [_checksums(header, [str(warning.message) for warning in caught]), _checkpoint(path, header, checkpoint),
+            Finding(bool(inputs), "inputs: " + ", ".join(inputs) if inputs else "HISTORY names no inputs")]
+
+
+def _checksums(header: fits.Header, warned: list[str]) -> Finding:
+    if "CHECKSUM" not in header or "DATASUM" not in header:
+        return Finding(False, "CHECKSUM or DATASUM is missing")
+    failed = [line for line in warned if "verification failed" in line]
+    return Finding(not failed, "; ".join(failed).strip() or "CHECKSUM and DATASUM hold")
+
+
+def _checkpoint(path: Path, header: fits.Header, checkpoint: str | os.PathLike | None) -> Finding:
+    name, expected = str(header.get("CKPTFILE", "")), str(header.get("CKPTSHA", ""))
+    if not name or not expected:
+        return Finding(False, "the header names no checkpoint (CKPTFILE, CKPTSHA)")
+    run = os.path.normpath(path.absolute().parent / "../../..")
+    weights = Path(checkpoint) if checkpoint else Path(run) / "Model" / os.path.basename(name)
+    if not weights.is_file():
+        return Finding(False, f"its checkpoint {weights} is not there")
+    same = file_sha256(weights) == expected
+    return Finding(same, f"{weights} {'is' if same else 'is NOT'} the checkpoint that made it (SHA-256)")

@@ -1,95 +1,114 @@
-"""From files to generated images: where the inputs come from, and how each output is written.
-
-Inputs are model-ready files, or raw EUVI FITS that are calibrated, registered and stacked on the way. The command is
-`pix2pixCC_Test.py`; product headers are made in `products.py`.
-"""
+"""What to generate from: the images of a folder, model-ready, or raw EUVI FITS that are prepared on the way."""
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import torch
+from astropy.io import fits
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.images.files import Image, list_images, read_image
-from pix2pixcc.pipeline import Scaling, pad_to_multiple
+from pix2pixcc.pipeline import pad_to_multiple
 from pix2pixcc.preparation.cubes import prepare_group, stem_of_group
-from pix2pixcc.preparation.index import Record, index_archive
+from pix2pixcc.preparation.index import Record, find_files, index_archive
 from pix2pixcc.preparation.pairing import Group, describe_missing, farside_channels, farside_groups
-from pix2pixcc.solar.observations import identify, read_header
-from pix2pixcc.utils import FITS_FORMATS, UserError, stem_of
+from pix2pixcc.solar.observations import Observation, identify, read_header, read_observation
+from pix2pixcc.utils import FITS_FORMATS, UserError, format_of, natural_key, stem_of
+
+LOOKED_AT = 20      # files of a folder whose headers tell what it holds
 
 
 @dataclass(frozen=True)
 class Source:
-    """One image to generate from: the name of its output, and how to read it."""
+    """One image to generate from: the name of its output, where it is in words, and how to read it."""
 
     name: str
     where: str
     read: Callable[[], Image]
 
 
-@dataclass(frozen=True)
-class _ReadFile:
-    path: Path
-    channels: int
-
-    def __call__(self) -> Image:
-        return read_image(self.path, self.channels)
-
-
-@dataclass(frozen=True)
-class _PrepareGroup:
-    group: Group
-    size: int
-
-    def __call__(self) -> Image:
-        prepared = prepare_group(self.group, self.size)
-        return Image(prepared.data, prepared.header, prepared.channels, False, Path(prepared.sources[0].path))
+def prepared_image(group: Group, size: int, read: Callable[[str], Observation] = read_observation) -> Image:
+    """Return the input, `size` pixels wide, that a group of raw images becomes; `read` reads the image of a path."""
+    prepared = prepare_group(group, size, read=read)
+    return Image(prepared.data, prepared.header, prepared.channels, False, Path(prepared.sources[0].path))
 
 
 def model_ready_sources(folder: str, data_format: str, channels: int) -> list[Source]:
-    """The model-ready images of a folder."""
-    return [Source(stem_of(path), str(path), _ReadFile(path, channels)) for path in list_images(folder, data_format)]
+    """Return the model-ready images of a folder."""
+    return [Source(stem_of(path), str(path), partial(read_image, path, channels))
+            for path in list_images(folder, data_format)]
 
 
-def raw_sources(records: list[Record], channels: list[Channel], *, size: int, tolerance: float) -> tuple[list[Source], list[str]]:
-    """The farside times of raw EUVI files (and of AIA and HMI files for a frontside reference).
+def raw_sources(records: Sequence[Record], channels: Sequence[Channel], *, size: int, tolerance: float, where: str,
+                read: Callable[[str], Observation] = read_observation) -> tuple[list[Source], list[str]]:
+    """Return the farside times of raw EUVI images (and of AIA and HMI images for a frontside reference).
 
     Parameters
     ----------
-    records : list of Record
-        The index of the files.
-    channels : list of Channel
+    records : sequence of Record
+        The index of the images.
+    channels : sequence of Channel
         The channels that the model was trained on.
     size : int
         Pixels on a side that they become.
     tolerance : float
         Minutes within which passbands belong together.
+    where : str
+        Where the images are, for messages.
+    read : callable
+        Reads the image of a record's path.
 
     Returns
     -------
     sources : list of Source
     missing : list of str
-        What other times lack (time and passband), and files whose header forbids their use, one line each.
+        What other times lack (time and passband), and images whose header forbids their use, one line each.
+
+    Raises
+    ------
+    UserError
+        No time is complete; the message says what each lacks.
     """
     wanted = farside_channels([channel.name for channel in channels])
     groups, missing = farside_groups(records, wanted, tolerance=tolerance)
     sources = []
     for group in groups:
-        records = [choice.candidates[0] for choice in group.choices]
-        name = stem_of(records[0].path) if len(records) == 1 else stem_of_group(group, records)
-        sources.append(Source(name, f"{group.observer} {group.time:%Y-%m-%dT%H:%M:%S}", _PrepareGroup(group, size)))
-    bad = [f"skipped {record.path}: {record.problem}" for record in records if record.name and record.problem]
-    return sources, [*describe_missing(missing), *bad]
+        chosen = [choice.candidates[0] for choice in group.choices]
+        name = stem_of(chosen[0].path) if len(chosen) == 1 else stem_of_group(group, chosen)
+        when = f"{group.observer} {group.time:%Y-%m-%dT%H:%M:%S}"
+        sources.append(Source(name, when, partial(prepared_image, group, size, read)))
+    lines = describe_missing(missing)
+    lines += [f"skipped {record.path}: {record.problem}" for record in records if record.name and record.problem]
+    if not sources:
+        nothing = f"{where}: no time has all that this model needs, {', '.join(wanted)}"
+        raise UserError("\n".join([nothing, *lines[:20]]))
+    return sources, lines
 
 
-def find_sources(folder: str, data_format: str, channels: int, *, described: list[Channel] | None, size: int | None, tolerance: float,
-                 n_workers: int = 1) -> tuple[list[Source], list[str]]:
-    """What to generate from: raw files where the model says what its channels are and the folder holds no cubes, else model-ready files.
+def find_sources(folder: str, data_format: str, channels: int, *, described: list[Channel] | None, size: int | None,
+                 tolerance: float, n_workers: int) -> tuple[list[Source], list[str]]:
+    """Return what to generate from in a folder: its raw files, if the model says what its channels are, or its images.
+
+    Parameters
+    ----------
+    folder : str
+        Model-ready files lie in it, raw files in any nesting.
+    data_format : str
+        Of model-ready files, one of `utils.FORMATS`.
+    channels : int
+        How many a model-ready file must have.
+    described : list of Channel or None
+        What the model's channels are.
+    size : int or None
+        Pixels on a side of the images that it was trained on.
+    tolerance : float
+        Minutes within which raw files of several passbands belong together.
+    n_workers : int
+        Processes that read headers.
 
     Returns
     -------
@@ -100,30 +119,35 @@ def find_sources(folder: str, data_format: str, channels: int, *, described: lis
     UserError
         The folder holds nothing to generate from; the message says what is missing.
     """
-    if data_format not in FITS_FORMATS or described is None or size is None:
+    if described is None or size is None or data_format not in FITS_FORMATS:
         return model_ready_sources(folder, data_format, channels), []
-    try:
-        ready, nothing_ready = model_ready_sources(folder, data_format, channels), None
-    except UserError as error:
-        ready, nothing_ready = [], error
-    if ready and not any(_is_raw(Path(source.where)) for source in ready[:20]):
-        return ready, []
-    try:
+    if holds_raw_files(folder, data_format):
         records = index_archive([folder], n_workers=n_workers)
-    except UserError:
-        raise nothing_ready or UserError(f"{folder} cannot be read") from None
-    sources, missing = raw_sources(records, described, size=size, tolerance=tolerance)
-    if not sources:
-        wanted = ", ".join(farside_channels([channel.name for channel in described]))
-        raise UserError("\n".join([f"{folder}: no time has all that this model needs, {wanted}", *missing[:20]]))
-    return sources, missing
+        return raw_sources(records, described, size=size, tolerance=tolerance, where=folder)
+    return model_ready_sources(folder, data_format, channels), []
 
 
-def _is_raw(path: Path) -> bool:
-    """Whether a FITS file is a single image of a known instrument, neither a cube nor a ready-made input."""
+def holds_raw_files(folder: str, data_format: str) -> bool:
+    """Return whether a folder is one of raw files: some of its first FITS files are, or all FITS files lie deeper."""
+    here = [path for path in Path(folder).glob("[!.]*") if format_of(path) == data_format and not path.is_dir()]
+    if here:
+        return any(_is_raw_file(path) for path in sorted(here, key=natural_key)[:LOOKED_AT])
+    with contextlib.suppress(UserError):      # there is no such folder, or no FITS file in it
+        return bool(find_files([folder]))
+    return False
+
+
+def is_raw(header: fits.Header) -> bool:
+    """Return whether a header is of a single image of a known instrument, not of a cube or a ready-made input."""
     try:
-        header = read_header(path)
-        return "CHAN1" not in header and "EXPTIME" in header and identify(header, path) is not None
+        return "CHAN1" not in header and "EXPTIME" in header and identify(header) is not None
+    except UserError:
+        return False
+
+
+def _is_raw_file(path: Path) -> bool:
+    try:
+        return is_raw(read_header(path))
     except UserError:
         return False
 
@@ -146,30 +170,20 @@ class Unreadable:
     problem: str
 
 
-class SourceDataset(Dataset):
-    """Reads and scales one source an item; a bad one comes back as `Unreadable`, so that the others go on.
+def load_source(source: Source, *, scaled: Callable[[Image], Tensor], multiple: int) -> Loaded | Unreadable:
+    """Read and scale one source; a bad one comes back as `Unreadable`, so that the others go on.
 
     Parameters
     ----------
-    scaling : Scaling, or a function of the image that gives it
+    source : Source
+    scaled : callable
+        Scales an `Image` to -1..1, a tensor (C, H, W).
     multiple : int
         Sides are padded to a multiple of this.
     """
-
-    def __init__(self, sources: list[Source], scaling: Scaling | Callable[[Image], Scaling], multiple: int):
-        self.sources, self.scaling, self.multiple = sources, scaling, multiple
-
-    def __len__(self) -> int:
-        return len(self.sources)
-
-    def __getitem__(self, index: int) -> Loaded | Unreadable:
-        source = self.sources[index]
-        try:
-            image = source.read()
-            scaling = self.scaling if isinstance(self.scaling, Scaling) else self.scaling(image)
-            padded, crop = pad_to_multiple(scaling.scale(torch.from_numpy(image.data)), self.multiple)
-        except UserError as error:
-            return Unreadable(source, str(error))
-        return Loaded(source, padded, crop, image)
-
-
+    try:
+        image = source.read()
+        padded, crop = pad_to_multiple(scaled(image), multiple)
+    except UserError as error:
+        return Unreadable(source, str(error))
+    return Loaded(source, padded, crop, image)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import warnings
 
 import astropy.units as u
@@ -12,21 +13,24 @@ from astropy.coordinates import angular_separation
 from astropy.io import fits
 from astropy.wcs import WCS
 from observation_files import AIA, EUVI_A, EUVI_B, real_header
+from running import observer_header
 from sunpy.map.header_helper import make_heliographic_header
 
-from pix2pixcc.generation.products import input_name, inputs_of, product_header, write_product
+from pix2pixcc.generation.products import input_name, inputs_of, product_header, verify_product, write_product
 from pix2pixcc.images.cubes import Channel, write_cube
 from pix2pixcc.solar.geometry import disk_mask
 from pix2pixcc.solar.headers import mean_header, registered_header
-from pix2pixcc.utils import VERSION
+from pix2pixcc.utils import VERSION, UserError, file_sha256
 
-PUBLISHED = ["STEREO/EUVI-B_304a_2011-03-05T11:56:43", "STEREO/EUVI-B_195a_2011-03-05T12:00:58", "STEREO/EUVI-B_171a_2011-03-05T12:14:28",
-             "SDO/AIA_304a_2011-02-13T09:19:20", "SDO/AIA_193a_2011-02-13T09:19:19", "SDO/AIA_171a_2011-02-13T09:19:24",
+PUBLISHED = ["STEREO/EUVI-B_304a_2011-03-05T11:56:43", "STEREO/EUVI-B_195a_2011-03-05T12:00:58",
+             "STEREO/EUVI-B_171a_2011-03-05T12:14:28", "SDO/AIA_304a_2011-02-13T09:19:20",
+             "SDO/AIA_193a_2011-02-13T09:19:19", "SDO/AIA_171a_2011-02-13T09:19:24",
              "SDO/HMI_M720s_2011-02-13T10:34:12"]
-CHANNELS = [Channel.euv("STEREO/EUVI-B 304", "2011-03-05T11:56:43"), Channel.euv("STEREO/EUVI-B 195", "2011-03-05T12:00:58"),
-            Channel.euv("STEREO/EUVI-B 171", "2011-03-05T12:14:28"), Channel.euv("SDO/AIA 304", "2011-02-13T09:19:20"),
-            Channel.euv("SDO/AIA 193", "2011-02-13T09:19:19"), Channel.euv("SDO/AIA 171", "2011-02-13T09:19:24"),
-            Channel.magnetogram("SDO/HMI magnetogram", "2011-02-13T10:34:12")]
+CHANNELS = [
+    Channel.euv("STEREO/EUVI-B 304", "2011-03-05T11:56:43"), Channel.euv("STEREO/EUVI-B 195", "2011-03-05T12:00:58"),
+    Channel.euv("STEREO/EUVI-B 171", "2011-03-05T12:14:28"), Channel.euv("SDO/AIA 304", "2011-02-13T09:19:20"),
+    Channel.euv("SDO/AIA 193", "2011-02-13T09:19:19"), Channel.euv("SDO/AIA 171", "2011-02-13T09:19:24"),
+    Channel.magnetogram("SDO/HMI magnetogram", "2011-02-13T10:34:12")]
 SHA256 = hashlib.sha256(b"weights").hexdigest()
 
 
@@ -46,7 +50,8 @@ def product(tmp_path_factory):
     folder = tmp_path_factory.mktemp("product")
     size = 128
     write_cube(folder / "cube.fits", np.zeros((7, size, size)), published_cube_header(size), CHANNELS)
-    header = product_header(fits.getheader(folder / "cube.fits"), CHANNELS, checkpoint="checkpoints/X/Model/400000_G.pt",
+    header = product_header(fits.getheader(folder / "cube.fits"), CHANNELS,
+                            checkpoint="checkpoints/X/Model/400000_G.pt",
                             checkpoint_sha256=SHA256, iteration=400000)
     field = np.random.default_rng(0).normal(0, 50, (1, size, size))
     write_product(folder / "stereo_b_AI.fits", field, header)
@@ -57,15 +62,18 @@ def test_the_header_says_what_the_published_one_says(product):
     header = fits.getheader(product)
     assert header["DATE-OBS"] == "2011-03-05T12:04:03" and header["DATE-AVG"].startswith("2011-03-05T12:04:03.5")
     assert (header["INPUTDAT"], header["OBSRVTRY"], header["BUNIT"]) == ("STEREO_B", "STEREO_B", "G")
-    assert (header["HGLN_OBS"], header["HGLT_OBS"], header["DSUN_OBS"]) == pytest.approx((-94.782, 1.0769, 152041499485.0))
-    assert (header["CTYPE1"], header["CTYPE2"], header["CRPIX1"], header["CRPIX2"]) == ("HPLN-TAN", "HPLT-TAN", 64.5, 64.5)
+    place = [header[keyword] for keyword in ("HGLN_OBS", "HGLT_OBS", "DSUN_OBS")]
+    assert place == pytest.approx([-94.782, 1.0769, 152041499485.0])
+    axes = [header[keyword] for keyword in ("CTYPE1", "CTYPE2", "CRPIX1", "CRPIX2")]
+    assert axes == ["HPLN-TAN", "HPLT-TAN", 64.5, 64.5]
     assert header["CDELT1"] == pytest.approx(2.09736489 * 8, rel=1e-6) and header["RSUN_REF"] == 695.7e6
     assert header["RSUN_OBS"] == pytest.approx(2.09736489 * 450, rel=1e-6)
 
 
 def test_the_header_says_what_made_it(product):
     header = fits.getheader(product)
-    assert (header["MODEL"], header["CKPTFILE"], header["CKPTSHA"], header["ITERATN"]) == ("pix2pixCC", "400000_G.pt", SHA256, 400000)
+    made_by = [header[keyword] for keyword in ("MODEL", "CKPTFILE", "CKPTSHA", "ITERATN")]
+    assert made_by == ["pix2pixCC", "400000_G.pt", SHA256, 400000]
     assert header["VERS_SW"] == VERSION
 
 
@@ -106,7 +114,8 @@ def test_a_heliographic_map_of_720_by_1440_can_be_made(product):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         magnetogram = sunpy.map.Map(product)
-        header = make_heliographic_header(magnetogram.date, magnetogram.observer_coordinate, (720, 1440), frame="stonyhurst")
+        header = make_heliographic_header(magnetogram.date, magnetogram.observer_coordinate, (720, 1440),
+                                          frame="stonyhurst")
         chart = magnetogram.reproject_to(header)
     assert chart.data.shape == (720, 1440)
     longitudes = np.linspace(-180, 180, 1440)[np.isfinite(chart.data).any(axis=0)]
@@ -128,7 +137,8 @@ def test_a_45_second_magnetogram_can_be_named():
 @pytest.mark.parametrize(("path", "spacecraft"), [(EUVI_A, "STEREO_A"), (EUVI_B, "STEREO_B"), (AIA, "SDO")])
 def test_a_product_of_one_channel_has_its_observer_and_time(tmp_path, path, spacecraft):
     cube_header = registered_header(real_header(path), 64)
-    channel = Channel.euv(f"{'SDO/AIA' if spacecraft == 'SDO' else 'STEREO/EUVI-' + spacecraft[-1]} 171", cube_header["DATE-OBS"][:19])
+    channel = Channel.euv(f"{'SDO/AIA' if spacecraft == 'SDO' else 'STEREO/EUVI-' + spacecraft[-1]} 171",
+                          cube_header["DATE-OBS"][:19])
     header = product_header(cube_header, [channel])
     write_product(tmp_path / "p.fits", np.ones((64, 64)), header)
     with warnings.catch_warnings():
@@ -149,3 +159,64 @@ def test_an_image_of_another_size_than_its_header_is_refused(tmp_path):
     with pytest.raises(ValueError, match="64"):
         write_product(tmp_path / "p.fits", np.ones((64, 64)), product_header(published_cube_header(), CHANNELS))
     assert not (tmp_path / "p.fits").exists()
+
+
+# A product leads back to where it came from, and a change on the way is found
+
+@pytest.fixture
+def made(tmp_path):
+    weights = tmp_path / "run" / "Model" / "5_G.pt"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"weights")
+    header = product_header(observer_header(32), [Channel.euv("STEREO/EUVI-B 171", "2011-03-05T12:04:03")],
+                            checkpoint=str(weights),
+                            checkpoint_sha256=file_sha256(weights), iteration=5)
+    path = tmp_path / "run" / "Image" / "Test" / "5" / "sun_AI.fits"
+    write_product(path, np.ones((32, 32)), header)
+    return path
+
+
+def holds(path, **options):
+    return [finding.holds for finding in verify_product(path, **options)]
+
+
+def test_an_untouched_product_holds(made):
+    assert holds(made) == [True, True, True]
+    assert "STEREO/EUVI-B_171a_2011-03-05T12:04:03" in verify_product(made)[2].text
+
+
+def test_a_changed_pixel_is_found(made):
+    content = bytearray(made.read_bytes())
+    content[len(content) - 2880 - 40] ^= 0xFF
+    made.write_bytes(content)
+    assert holds(made) == [False, True, True]
+
+
+def test_other_weights_of_the_same_name_are_found(made):
+    (made.parents[3] / "Model" / "5_G.pt").write_bytes(b"others")
+    assert holds(made) == [True, False, True]
+
+
+def test_a_moved_product_may_be_told_where_its_weights_are(made, tmp_path):
+    moved = shutil.move(made, tmp_path / "a_AI.fits")
+    assert holds(moved, checkpoint=tmp_path / "run" / "Model" / "5_G.pt") == [True, True, True]
+
+
+@pytest.mark.parametrize("keyword, place", [("CKPTSHA", 1), ("HISTORY", 2), ("DATASUM", 0)])
+def test_what_the_header_lacks_is_found(made, keyword, place):
+    data, header = fits.getdata(made), fits.getheader(made)
+    header.remove(keyword, remove_all=True)
+    if keyword == "DATASUM":
+        header.remove("CHECKSUM")
+    fits.PrimaryHDU(data, header).writeto(made, overwrite=True, checksum=keyword != "DATASUM")
+    findings = holds(made)
+    assert findings.count(False) == 1 and not findings[place]
+
+
+@pytest.mark.parametrize("content", [None, b"", b"hello", b"SIMPLE  =                    T"])
+def test_no_product_at_all_is_named(tmp_path, content):
+    path = tmp_path / "x.fits"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match="x.fits"):
+        verify_product(path)
