@@ -197,8 +197,10 @@ class RunFolder:
 
 def _resolved(path: Path) -> Path:
     try:
+        with contextlib.suppress(FileNotFoundError):
+            path.stat()                           # links in a circle, which Python 3.13 resolves
         return path.resolve()
-    except (OSError, RuntimeError) as error:      # links in a circle
+    except (OSError, RuntimeError) as error:
         raise UserError(f"{path} leads nowhere ({error}); remove that link") from error
 
 

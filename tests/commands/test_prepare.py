@@ -492,7 +492,8 @@ def scaled(image, channel):
 def test_cubes_from_raw_files_agree_with_the_sun_itself(tmp_path):
     """Pixel by pixel, in data units and as a model is fed. (A small Sun lacks the texture of a large one.)"""
     size = 512
-    write_raw(tmp_path / "raw", times=[NOON], size=2 * size, passbands=("304", "193", "171"), n_workers=1, progress=False)
+    write_raw(tmp_path / "raw", times=[NOON], size=2 * size, passbands=("304", "193", "171"), n_workers=1,
+              progress=False)
     flags = ["--raw", str(tmp_path / "raw"), "--size", str(size), "--n_workers", "1"]
     command.main(["train", *flags, "--out", str(tmp_path / "sdo")])
     command.main(["farside", *flags, "--out", str(tmp_path / "stereo")])
