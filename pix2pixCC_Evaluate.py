@@ -15,9 +15,8 @@ from pix2pixcc.utils import FORMATS, limit_spinning
 
 def make_parser() -> argparse.ArgumentParser:
     """Build the parser of the command's flags."""
-    parser = command_parser("pix2pixCC_Evaluate.py",
-                            description="Score generated against true magnetograms with the papers' metrics: "
-                                        "a CSV, a JSON summary, a table and a page of figures.")
+    parser = command_parser("pix2pixCC_Evaluate.py", "Score generated against true magnetograms with the papers' "
+                            "metrics: a CSV, a JSON summary, a table and a page of figures.")
     add = parser.add_argument_group("files").add_argument
     add("--generated", required=True, metavar="DIR", help="folder of generated magnetograms")
     add("--real", required=True, metavar="DIR", help="folder of true magnetograms, paired by name or by the time in it")

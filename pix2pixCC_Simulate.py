@@ -14,10 +14,9 @@ from pix2pixcc.utils import limit_spinning, run_command
 
 def make_parser() -> argparse.ArgumentParser:
     """Build the parser of the command's flags."""
-    parser = command_parser("pix2pixCC_Simulate.py",
-                            "Write a data set of synthetic Suns, whose farside is known: model-ready pairs to train "
-                            "and to test on, or the raw files of one Sun as AIA, HMI and EUVI would have taken them "
-                            "(--raw).")
+    parser = command_parser("pix2pixCC_Simulate.py", "Write a data set of synthetic Suns, whose farside is known: "
+                            "model-ready pairs to train and to test on, or the raw files of one Sun as AIA, HMI and "
+                            "EUVI would have taken them (--raw).")
     add = parser.add_argument_group("data set").add_argument
     add("--out", required=True, metavar="DIR", help="where to write, such as datasets/demo")
     add("--size", type=at_least(16), default=128, help="pixels on a side")

@@ -40,8 +40,7 @@ def _density(figure: Figure, axes: Axes, counts: np.ndarray, title: str, caption
     """Draw the 2-D histogram of true and generated field on axes that are linear at zero, with the 1:1 line."""
     end = np.arcsinh(FIELD_EDGES[-1] / 30)
     picture = axes.imshow(np.where(counts.T > 0, counts.T, np.nan), origin="lower", extent=(-end, end, -end, end),
-                          cmap="magma_r", norm=LogNorm(1, max(counts.max(), 10)), interpolation="nearest",
-                          aspect="equal")
+                          cmap="magma_r", norm=LogNorm(1, max(counts.max(), 10)), interpolation="nearest")
     axes.axline((0, 0), slope=1, color=ACCENT, lw=1, label="1:1")
     places = np.arcsinh(np.array(_TICKS) / 30)
     names = [f"{tick:g}".replace("-", "\N{MINUS SIGN}") for tick in _TICKS]
@@ -82,9 +81,8 @@ def _error_by_distance(axes: Axes, curves: dict[str, list[float]], disk_radius: 
     axes.stairs(curves["bias"], DISTANCE_EDGES, baseline=None, color=ACCENT, lw=1, label="error, mean")
     axes.axhline(0, color="0.85", lw=0.6, zorder=0)
     axes.axvline(disk_radius, color="0.6", lw=0.8, ls=":")
-    axes.set(xlim=(0, 1.02), xlabel="distance from disk centre [$R_\\odot$]", ylabel="[G]",
+    axes.set(xlim=(0, 1.02), xlabel="distance from disk centre [$R_\\odot$]", ylabel="[G]", box_aspect=1,
              title="Error across the disk")
-    axes.set_box_aspect(1)
     axes.legend(fontsize=8, frameon=False)
 
 
@@ -99,8 +97,7 @@ def _spectra(axes: Axes, spectra: np.ndarray, pixel_size: float, binning: int) -
     axes.set_box_aspect(1)
     upper.loglog(scale, spectra[1][present], color=TRUE, lw=1.2, label="true")
     upper.loglog(scale, spectra[0][present], color=GENERATED, lw=1.2, label="generated")
-    upper.set_title("Power spectrum")
-    upper.set_ylabel("power [G$^2$]")
+    upper.set(title="Power spectrum", ylabel="power [G$^2$]")
     upper.tick_params(labelbottom=False, which="both")
     upper.legend(fontsize=8, frameon=False)
     ratio.axhline(1, color="0.6", lw=1)
@@ -119,24 +116,10 @@ def _spectra(axes: Axes, spectra: np.ndarray, pixel_size: float, binning: int) -
 def evaluation_page(path: str | os.PathLike, pooled: Pool, summary: dict[str, dict], *, generated: np.ndarray,
                     real: np.ndarray, disk: Disk, name: str, title: str, disk_radius: float, binning: int,
                     display_limit: float) -> None:
-    """Draw the page of figures of a set as a PNG.
+    """Draw the page of figures of a set as a PNG; `summary` is what `summary_of(pooled)` returns.
 
-    Parameters
-    ----------
-    path : path
-        The PNG, written atomically.
-    pooled : Pool
-        The set.
-    summary : dict
-        What `summary_of(pooled)` returns.
-    generated, real : ndarray (H, W)
-        The pair that is shown, gauss.
-    disk, name : Disk, str
-        Its geometry and its name.
-    disk_radius, binning : float, int
-        What the set was scored with, as in `evaluate_image`.
-    display_limit : float
-        The maps saturate at plus and minus this, gauss.
+    The maps show one pair, `generated` and `real` `(H, W)` in gauss, with its `disk` and its `name`, and saturate at
+    plus and minus `display_limit` gauss. `disk_radius` and `binning` are what the set was scored with.
     """
     figure = Figure(figsize=(13, 12), layout="constrained")
     FigureCanvasAgg(figure)

@@ -2,18 +2,6 @@
 
 Pure functions of arrays in gauss `(H, W)` and a boolean mask of the pixels that count. Pixels that are not finite in
 either image never count.
-
-Definitions, where the papers leave a choice:
-
-active region
-    where |B_true|, averaged over 8 x 8 pixels, is above 50 G: between the quiet network (10 to 20 G at 2 arcsec/pixel)
-    and plage (above 100 G). Everything else on the disk is quiet region.
-binned
-    an n x n block is the mean of its pixels that count, and is used if at least half of them do.
-PPE10
-    share of pixels where |B_generated - B_true| <= 0.1 |B_true| (Galvez et al. 2019, ApJS 242 7).
-R^2
-    1 - sum (B_generated - B_true)^2 / sum (B_true - mean)^2: negative where a constant would do better.
 """
 from __future__ import annotations
 
@@ -25,11 +13,12 @@ import numpy as np
 from scipy import fft, ndimage
 
 BINNING = 8                     # pixels, as in Jeong et al. (2022)
-ACTIVE_THRESHOLD = 50.0         # gauss
+ACTIVE_THRESHOLD = 50.0         # gauss: between quiet network (10 to 20 G at 2 arcsec/pixel) and plage (above 100 G)
 ACTIVE_SMOOTHING = 8            # pixels
 POLARITY_THRESHOLD = 30.0       # gauss: five times the noise of an HMI 720 s magnetogram (Liu et al. 2012)
 SSIM_RANGE = 3000.0             # gauss: the +-1500 G of AISFM v3
-REGIONS = ("full", "active", "quiet")
+VALID_SHARE = 0.5               # of a block's pixels; blocks with less do not count
+REGIONS = ("full", "active", "quiet")                 # what is not active is quiet
 FREQUENCY_EDGES = np.geomspace(1 / 512, 0.5, 33)      # cycles per pixel, the same for every image of a set
 
 
@@ -103,7 +92,7 @@ class Moments:
 
     @property
     def r_squared(self) -> float:
-        """Return the coefficient of determination of the generated values as a prediction of the real ones."""
+        """Return the coefficient of determination, below 0 where a constant would predict the real values better."""
         return 1 - self.squared_error / self.scatter_real if self.count > 1 and self.scatter_real > 0 else math.nan
 
     @property
@@ -113,7 +102,7 @@ class Moments:
 
 
 def ppe10(generated: np.ndarray, real: np.ndarray) -> float:
-    """Return the share of pixels (0..1) whose error is at most 10% of the true value."""
+    """Return the share (0..1) of pixels with an error of at most 10% of the truth (Galvez et al. 2019, ApJS 242 7)."""
     valid = np.isfinite(generated) & np.isfinite(real)
     if not valid.any():
         return math.nan
@@ -122,22 +111,10 @@ def ppe10(generated: np.ndarray, real: np.ndarray) -> float:
 
 
 def binned(image: np.ndarray, n: int, mask: np.ndarray | None = None, *, valid_share: float = 0.0) -> np.ndarray:
-    """Average an image over n x n blocks, each the mean of its valid pixels.
+    """Average an image over n x n blocks, each the mean of its finite pixels in `mask`.
 
-    Parameters
-    ----------
-    image : ndarray (H, W)
-        The last blocks of sides that n does not divide are smaller.
-    n : int
-        Pixels on a block's side.
-    mask : bool ndarray (H, W), optional
-        True where pixels count.
-    valid_share : float
-        Blocks where a smaller share of the n x n pixels counts are NaN, as are blocks where no pixel counts.
-
-    Returns
-    -------
-    float64 ndarray (ceil(H / n), ceil(W / n))
+    The last blocks of sides that n does not divide are smaller. Blocks where a smaller share of the n x n pixels than
+    `valid_share` counts are NaN, as are blocks where no pixel counts.
     """
     valid = np.isfinite(image) if mask is None else np.isfinite(image) & mask
     height, width = image.shape
@@ -170,7 +147,6 @@ def ssim(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *, data_rang
     `data_range` is in gauss: (0.01 `data_range`)^2 and (0.03 `data_range`)^2 stabilise the quotient.
     """
     from skimage.metrics import structural_similarity  # slow to import, and not needed while training
-
     window = 7
     valid = mask & np.isfinite(generated) & np.isfinite(real)
     inner = ndimage.binary_erosion(valid, np.ones((window, window)))
@@ -192,26 +168,16 @@ def regional_scores(generated: np.ndarray, real: np.ndarray, valid: np.ndarray, 
                     binning: int = BINNING) -> tuple[dict[str, float], dict[str, Moments]]:
     """Score the full disk, the active and the quiet regions, and return the moments that pool them over a set.
 
-    Parameters
-    ----------
-    generated, real : ndarray (H, W)
-        Gauss.
-    valid, active : bool ndarray (H, W)
-        The pixels that count, and those of them in active regions.
-
-    Returns
-    -------
-    scores, moments : dict
-        For each region R of `REGIONS` the scores that `score` names, and the moments `R` of the pixels and `R_binned`
-        of the blocks.
+    `valid` and `active` are the pixels that count, and those of them in active regions. For each region R there are the
+    scores that `score` names, and the moments `R` of the pixels and `R_binned` of the blocks.
     """
     scores: dict[str, float] = {}
     moments: dict[str, Moments] = {}
     for name, region in zip(REGIONS, (valid, active, valid & ~active), strict=True):
         inside = generated[region], real[region]
         pixels = moments[name] = Moments.of(*inside)
-        blocks = moments[f"{name}_binned"] = Moments.of(binned(generated, binning, region, valid_share=0.5),
-                                                        binned(real, binning, region, valid_share=0.5))
+        blocks = moments[f"{name}_binned"] = Moments.of(
+            *(binned(image, binning, region, valid_share=VALID_SHARE) for image in (generated, real)))
         scores |= {f"{name}_cc": pixels.pearson, f"{name}_ccc": pixels.concordance,
                    f"{name}_cc_binned": blocks.pearson, f"{name}_ccc_binned": blocks.concordance,
                    f"{name}_rmse": pixels.rmse, f"{name}_r2": pixels.r_squared, f"{name}_ppe10": ppe10(*inside)}
@@ -221,21 +187,11 @@ def regional_scores(generated: np.ndarray, real: np.ndarray, valid: np.ndarray, 
 def score(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *, binning: int = BINNING,
           active_threshold: float = ACTIVE_THRESHOLD, active_smoothing: int = ACTIVE_SMOOTHING,
           polarity_threshold: float = POLARITY_THRESHOLD) -> dict[str, float]:
-    """Return the main metrics of one image, cheap enough for every checkpoint.
+    """Return the main metrics of one image, cheap enough for every checkpoint; `mask` is the disk.
 
-    Parameters
-    ----------
-    generated, real : ndarray (H, W)
-        Gauss.
-    mask : bool ndarray (H, W)
-        The disk.
-
-    Returns
-    -------
-    dict
-        For each region R of `full`, `active`, `quiet`: `R_cc`, `R_ccc` (Pearson and concordance), `R_cc_binned`,
-        `R_ccc_binned`, `R_rmse` (gauss), `R_r2`, `R_ppe10`; then `polarity_agreement` and `flux_ratio` (total unsigned
-        flux, generated / real). NaN where a metric is not defined, as in a region that has no pixels.
+    For each region R of `full`, `active`, `quiet` these are `R_cc`, `R_ccc` (Pearson and concordance), `R_cc_binned`,
+    `R_ccc_binned`, `R_rmse` (gauss), `R_r2`, `R_ppe10`; then `polarity_agreement` and `flux_ratio` (total unsigned
+    flux, generated / real). NaN where a metric is not defined, as in a region that has no pixels.
     """
     valid = mask & np.isfinite(generated) & np.isfinite(real)
     active = active_region(real, valid, threshold=active_threshold, smoothing=active_smoothing)
@@ -247,10 +203,7 @@ def score(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *, binning:
 
 
 def _modes(images: Sequence[np.ndarray], valid: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Return the frequency (cycles per pixel) of every Fourier mode, and its power in each image.
-
-    The images are tapered over a tenth of the disk's radius.
-    """
+    """Return frequency (cycles per pixel) and power of Fourier modes, of images tapered over a tenth of the radius."""
     rows, columns = np.flatnonzero(valid.any(axis=1)), np.flatnonzero(valid.any(axis=0))
     box = np.s_[rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
     depth = ndimage.distance_transform_edt(np.pad(valid[box], 1))[1:-1, 1:-1]
@@ -263,26 +216,27 @@ def _modes(images: Sequence[np.ndarray], valid: np.ndarray) -> tuple[np.ndarray,
     return np.hypot(fft.fftfreq(window.shape[0])[:, None], fft.rfftfreq(window.shape[1])[None, :]), powers
 
 
-def power_spectra(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *, edges: np.ndarray = FREQUENCY_EDGES,
+def power_spectra(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *,
                   split: int = BINNING) -> tuple[np.ndarray, tuple[float, float]]:
     """Return radially averaged power spectra of the valid pixels, and ratios of power, generated / true.
 
     Returns
     -------
-    spectra : float64 ndarray (2, len(edges) - 1)
+    spectra : float64 ndarray (2, 32)
         Of the generated and of the true image: mean power in gauss^2 (white noise of standard deviation s has s^2
-        everywhere) between the frequencies `edges` in cycles per pixel; NaN where an image of this size has no mode.
+        everywhere) between the frequencies `FREQUENCY_EDGES`; NaN where an image of this size has no mode.
     coarse, fine : float
         Ratio of the power at scales above and below `split` pixels. A field that is too smooth has a fine ratio well
         below 1, whatever its correlation.
     """
     valid = mask & np.isfinite(generated) & np.isfinite(real)
     if not valid.any():
-        return np.full((2, len(edges) - 1), np.nan), (math.nan, math.nan)
+        return np.full((2, len(FREQUENCY_EDGES) - 1), np.nan), (math.nan, math.nan)
     frequency, powers = _modes((generated, real), valid)
-    place = np.searchsorted(edges, frequency.ravel(), side="right")
-    count = np.bincount(place, minlength=len(edges) + 1)[1:-1]
-    sums = np.array([np.bincount(place, power.ravel(), minlength=len(edges) + 1)[1:-1] for power in powers])
+    place = np.searchsorted(FREQUENCY_EDGES, frequency.ravel(), side="right")
+    bins = len(FREQUENCY_EDGES) + 1
+    count = np.bincount(place, minlength=bins)[1:-1]
+    sums = np.array([np.bincount(place, power.ravel(), minlength=bins)[1:-1] for power in powers])
     ratios = []
     for band in ((frequency > 0) & (frequency < 1 / split), (frequency >= 1 / split) & (frequency <= 0.5)):
         true_power = powers[1][band].sum()

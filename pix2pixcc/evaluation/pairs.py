@@ -35,11 +35,7 @@ def match_products(generated: Sequence[Path],
                    real: Sequence[Path]) -> tuple[list[tuple[Path, Path]], list[Path], list[Path]]:
     """Match generated with true magnetograms as training matches its files, without the `_AI` at the end of a name.
 
-    Returns
-    -------
-    pairs : list of (generated, real)
-    lone_generated, lone_real : list of path
-        The files without a partner.
+    The result is the pairs (generated, real), and the generated and the true files without a partner.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -46,15 +47,7 @@ def write_scores(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
     """Write the summary of a set as JSON, which has no NaN: null instead."""
-    write_json(path, _without_nan(summary))
-
-
-def _without_nan(content: Any) -> Any:
-    if isinstance(content, Mapping):
-        return {name: _without_nan(value) for name, value in content.items()}
-    if isinstance(content, list):
-        return [_without_nan(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+    write_json(path, json.loads(json.dumps(summary), parse_constant=lambda _: None))
 
 
 def table(summary: Mapping[str, Any], binning: int) -> str:
@@ -73,9 +66,10 @@ def table(summary: Mapping[str, Any], binning: int) -> str:
         lines.append(_line(title, _mean_and_scatter(metrics[metric], 1, 3)))
     for title, kind in (("total unsigned flux", "unsigned"), ("net flux", "net")):
         flux = summary["flux"][kind]
-        lines.append(_line(title, *(f"{word} {_number(flux[name], form)}" for word, name, form in (
-            ("CC", "cc", ".3f"), ("slope", "slope", ".3f"), ("error", "relative_error", ".1%"),
-            ("bias", "relative_bias", "+.1%")))))
+        cells = (("CC", "cc", ".3f"), ("slope", "slope", ".3f"), ("error", "relative_error", ".1%"),
+                 ("bias", "relative_bias", "+.1%"))
+        lines.append(_line(title, *(f"{word} {'-' if math.isnan(flux[name]) else format(flux[name], form)}"
+                                    for word, name, form in cells)))
     return "\n".join(lines)
 
 
@@ -88,10 +82,6 @@ def _mean_and_scatter(statistics: Mapping[str, float], scale: float, digits: int
         return "-"
     mean, scatter = (f"{scale * statistics[name]:.{digits}f}" for name in ("mean", "std"))
     return mean if math.isnan(statistics["std"]) else f"{mean} ± {scatter}"
-
-
-def _number(value: float, form: str) -> str:
-    return "-" if math.isnan(value) else format(value, form)
 
 
 def notes(rows: Sequence[Mapping[str, Any]], pooled: Pool, gauss_limits: Sequence[float] | None) -> list[str]:

@@ -21,32 +21,15 @@ ASSUMED = "assumed registered"                # where the geometry comes from if
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one image contributes: its row of scores, and the sums that make the set's figures.
+    """What one image contributes: its row of scores, and the sums that make the set's figures."""
 
-    Attributes
-    ----------
-    scores : dict
-        Column of the CSV -> number.
-    moments : dict
-        Moments of the pixels (`full`, `active`, `quiet`) and of the blocks (`full_binned` ...).
-    histogram, histogram_binned : ndarray (80, 80)
-        Counts over `FIELD_EDGES`, real along the first axis, of pixels and of blocks.
-    profile : ndarray (4, 25)
-        By distance from the disk's centre (`DISTANCE_EDGES`): pixels, sums of the error, of its square, and of the true
-        field's square.
-    spectra : ndarray (2, 32)
-        Power spectra of the generated and of the true image over `metrics.FREQUENCY_EDGES`.
-    pixel_size : float
-        Megametres at the disk's centre.
-    """
-
-    scores: dict[str, float]
-    moments: dict[str, Moments]
-    histogram: np.ndarray
-    histogram_binned: np.ndarray
-    profile: np.ndarray
-    spectra: np.ndarray
-    pixel_size: float
+    scores: dict[str, float]         # by column of the CSV
+    moments: dict[str, Moments]      # of the pixels (`full`, `active`, `quiet`) and of the blocks (`full_binned` ...)
+    histogram: np.ndarray            # (80, 80): pixels over `FIELD_EDGES`, the true field along the first axis
+    histogram_binned: np.ndarray     # the same of the blocks
+    profile: np.ndarray              # (4, 25): over `DISTANCE_EDGES`, as `_profile` returns it
+    spectra: np.ndarray              # (2, 32): power, gauss^2, of the generated and true image over `FREQUENCY_EDGES`
+    pixel_size: float                # at the disk's centre, megametres
 
 
 def common_disk(generated: Image, real: Image) -> tuple[Disk, str]:
@@ -89,14 +72,8 @@ def evaluate_image(generated: np.ndarray, real: np.ndarray, disk: Disk, *, disk_
         The geometry of both.
     disk_radius : float
         Pixels count up to this many solar radii from the disk's centre.
-    binning : int
-        Pixels on a side of a block.
-    active_threshold, active_smoothing : float, int
-        Active regions are where the true |B|, smoothed over this many pixels, is above this, gauss.
-    polarity_threshold : float
-        Polarities are compared where the true |B| is above this, gauss.
-    ssim_range : float
-        The range of field strengths in SSIM, gauss.
+    binning, active_threshold, active_smoothing, polarity_threshold, ssim_range : int or float
+        As the constants of these names in `metrics`, in pixels, gauss, pixels, gauss and gauss.
     foreshortening : bool
         Whether the flux is that through the solar surface seen by a pixel, A / cos(theta), instead of that through the
         area A across the line of sight.
@@ -125,9 +102,9 @@ def evaluate_image(generated: np.ndarray, real: np.ndarray, disk: Disk, *, disk_
         "power_ratio_coarse": coarse, "power_ratio_fine": fine,
         "unsigned_flux_generated_mx": unsigned_generated, "unsigned_flux_real_mx": unsigned_real,
         "net_flux_generated_mx": net_generated, "net_flux_real_mx": net_real}
-    blocks = (metrics.binned(image, binning, valid, valid_share=0.5) for image in (generated, real))
-    return Evaluation(scores, moments, _histogram(generated[valid], real[valid]), _histogram(*blocks),
-                      _profile(generated[valid], real[valid], disk.distance[valid]), spectra,
+    blocks = (metrics.binned(image, binning, valid, valid_share=metrics.VALID_SHARE) for image in (generated, real))
+    profile = _profile(generated[valid], real[valid], disk.distance[valid])
+    return Evaluation(scores, moments, _histogram(generated[valid], real[valid]), _histogram(*blocks), profile, spectra,
                       math.sqrt(disk.pixel_area) / 1e8)
 
 
@@ -147,18 +124,10 @@ def _profile(generated: np.ndarray, real: np.ndarray, distance: np.ndarray) -> n
 
 
 class Pool:
-    """A set of evaluations, added up as they come: of each image only its scores are kept.
-
-    Attributes
-    ----------
-    moments : dict
-        As in `Evaluation`, of all images together.
-    histogram, histogram_binned, profile : ndarray
-        Sums of those of `Evaluation`.
-    """
+    """A set of evaluations, added up as they come: of each image only its scores are kept."""
 
     def __init__(self) -> None:
-        self.moments: dict[str, Moments] = {}
+        self.moments: dict[str, Moments] = {}                # these four as in `Evaluation`, of all images together
         self.histogram = self.histogram_binned = self.profile = np.zeros(())
         self._scores: list[dict[str, float]] = []
         self._pixel_sizes: list[float] = []
@@ -231,12 +200,9 @@ def _flux_agreement(generated: np.ndarray, real: np.ndarray, scale: np.ndarray) 
 def summary_of(pooled: Pool) -> dict[str, dict]:
     """Return a set in numbers.
 
-    Returns
-    -------
-    dict
-        `metrics`: statistics over the images of every column; `pooled`: the same metrics of all pixels of the set at
-        once; `flux`: `unsigned` and `net`, the errors of both relative to the true unsigned flux (the net flux itself
-        may be zero); `power_spectrum` and `error_by_distance`: the curves of the figures.
+    `metrics` holds statistics over the images of every column; `pooled` the same metrics of all pixels of the set at
+    once; `flux` has `unsigned` and `net`, the errors of both relative to the true unsigned flux (the net flux itself
+    may be zero); `power_spectrum` and `error_by_distance` are the curves of the figures.
     """
     scores, spectra = pooled.scores, pooled.spectra
     unsigned = scores["unsigned_flux_real_mx"]

@@ -68,23 +68,16 @@ def sky_header(camera: Camera, observer: Observer, time: datetime) -> fits.Heade
     header = fits.Header()
     header["WCSAXES"] = 2
     for axis, (name, centre) in enumerate(zip(("HPLN-TAN", "HPLT-TAN"), camera.centre, strict=True), 1):
-        header[f"CTYPE{axis}"] = name
-        header[f"CUNIT{axis}"] = "arcsec"
-        header[f"CRPIX{axis}"] = centre + 1
-        header[f"CRVAL{axis}"] = 0.0
-        header[f"CDELT{axis}"] = scale
-    header["PC1_1"], header["PC1_2"], header["PC2_1"], header["PC2_2"] = cosine, -sine, sine, cosine
-    header["DATE-OBS"] = time.isoformat(timespec="milliseconds")
-    header["DATE-AVG"] = time.isoformat(timespec="milliseconds")
-    header["TIMESYS"] = "UTC"
-    header["RSUN_REF"] = (RSUN_METRES, "[m]")
-    header["RSUN_OBS"] = (solar_radius(observer), "[arcsec]")
-    header["DSUN_OBS"] = (observer.distance * AU_METRES, "[m]")
-    header["HGLN_OBS"] = (observer.longitude, "[deg] Stonyhurst")
-    header["HGLT_OBS"] = (observer.latitude, "[deg]")
-    header["CRLN_OBS"] = ((observer.longitude + earth_carrington_longitude(time)) % 360, "[deg] Carrington")
-    header["CRLT_OBS"] = (observer.latitude, "[deg]")
-    header["OBSRVTRY"] = observer.name.replace("-", "_")
+        header.update({f"CTYPE{axis}": name, f"CUNIT{axis}": "arcsec", f"CRPIX{axis}": centre + 1,
+                       f"CRVAL{axis}": 0.0, f"CDELT{axis}": scale})
+    when = time.isoformat(timespec="milliseconds")
+    header.update({
+        "PC1_1": cosine, "PC1_2": -sine, "PC2_1": sine, "PC2_2": cosine, "DATE-OBS": when, "DATE-AVG": when,
+        "TIMESYS": "UTC", "RSUN_REF": (RSUN_METRES, "[m]"), "RSUN_OBS": (solar_radius(observer), "[arcsec]"),
+        "DSUN_OBS": (observer.distance * AU_METRES, "[m]"), "HGLN_OBS": (observer.longitude, "[deg] Stonyhurst"),
+        "HGLT_OBS": (observer.latitude, "[deg]"),
+        "CRLN_OBS": ((observer.longitude + earth_carrington_longitude(time)) % 360, "[deg] Carrington"),
+        "CRLT_OBS": (observer.latitude, "[deg]"), "OBSRVTRY": observer.name.replace("-", "_")})
     return header
 
 
@@ -102,10 +95,8 @@ def write_aia(path: str | os.PathLike, image: np.ndarray, camera: Camera, observ
     """Write an image of disk median 100 as an AIA level 1 file in DN; `time` is the middle of the exposure."""
     exposure = AIA_EXPOSURE[passband]
     data = image * (AIA_MEDIAN[passband] / 100) + random.normal(0, 1.2, image.shape)
-    header = sky_header(camera, observer, time)
+    header = _sdo_header(camera, observer, time)
     start = time - timedelta(seconds=exposure / 2)
-    for key in ("PC1_1", "PC1_2", "PC2_1", "PC2_2", "DATE-AVG", "OBSRVTRY", "TIMESYS", "WCSAXES"):
-        del header[key]
     header.update({
         "DATE-OBS": start.isoformat(timespec="milliseconds"), "T_OBS": time.isoformat(timespec="milliseconds") + "Z",
         "T_REC": time.isoformat(timespec="seconds") + "Z", "CROTA2": camera.roll, "TELESCOP": "SDO/AIA",
@@ -115,10 +106,7 @@ def write_aia(path: str | os.PathLike, image: np.ndarray, camera: Camera, observ
         "ACS_MODE": "SCIENCE", "ACS_ECLP": "NO", "AIFTSID": 40960, "AIAGP6": 0, "ORIGIN": "SDO/JSOC-SDP",
         "R_SUN": camera.radius, "IMSCL_MP": header["CDELT1"], "DSUN_REF": AU_METRES, "PERCENTD": 100.0, "MISSVALS": 0,
         "NSATPIX": int((data > SATURATION).sum()), "DATAMEDN": int(np.median(data))})
-    counts = np.clip(np.rint(data), -50, SATURATION).astype(np.int16)
-    hdu = fits.CompImageHDU(counts, header, compression_type="RICE_1", name="COMPRESSED_IMAGE")
-    with atomic_path(path) as temporary:
-        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(temporary, overwrite=True, checksum=True)
+    _write_compressed(path, np.clip(np.rint(data), -50, SATURATION).astype(np.int16), header)
 
 
 def write_hmi(path: str | os.PathLike, image: np.ndarray, camera: Camera, observer: Observer, time: datetime,
@@ -127,9 +115,7 @@ def write_hmi(path: str | os.PathLike, image: np.ndarray, camera: Camera, observ
     noise = max(1.0, 6.0 * camera.size / 4096)         # 6 G in a pixel of 0.5 arcsec (Liu et al. 2012)
     noisy = image + random.normal(0, noise, image.shape)
     data = np.where(np.hypot(*camera.sky()) < 0.9995, noisy, np.nan).astype(np.float32)
-    header = sky_header(camera, observer, time)
-    for key in ("PC1_1", "PC1_2", "PC2_1", "PC2_2", "DATE-AVG", "OBSRVTRY", "TIMESYS", "WCSAXES"):
-        del header[key]
+    header = _sdo_header(camera, observer, time)
     tai = time + timedelta(seconds=34)                 # TAI - UTC from 2009 to mid-2012, near enough after
     header.update({
         "DATE-OBS": (time - timedelta(seconds=65)).isoformat(timespec="milliseconds"),
@@ -138,7 +124,20 @@ def write_hmi(path: str | os.PathLike, image: np.ndarray, camera: Camera, observ
         "WAVEUNIT": "angstrom", "CONTENT": "MAGNETOGRAM", "BUNIT": "Gauss", "QUALITY": 0, "QUALLEV1": 0, "CAMERA": 3,
         "WCSNAME": "Helioprojective-cartesian", "ORIGIN": "SDO/JSOC-SDP", "DSUN_REF": AU_METRES,
         "DATAMEDN": float(np.nanmedian(data))})
-    hdu = fits.CompImageHDU(data, header, compression_type="RICE_1", quantize_level=-0.1, name="COMPRESSED_IMAGE")
+    _write_compressed(path, data, header, quantize_level=-0.1)
+
+
+def _sdo_header(camera: Camera, observer: Observer, time: datetime) -> fits.Header:
+    """Return `sky_header` without the cards that SDO's files lack; they give the roll as CROTA2."""
+    header = sky_header(camera, observer, time)
+    for key in ("PC1_1", "PC1_2", "PC2_1", "PC2_2", "DATE-AVG", "OBSRVTRY", "TIMESYS", "WCSAXES"):
+        del header[key]
+    return header
+
+
+def _write_compressed(path: str | os.PathLike, data: np.ndarray, header: fits.Header, **settings: float) -> None:
+    """Write a Rice-compressed image into the first extension."""
+    hdu = fits.CompImageHDU(data, header, compression_type="RICE_1", name="COMPRESSED_IMAGE", **settings)
     with atomic_path(path) as temporary:
         fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(temporary, overwrite=True, checksum=True)
 

@@ -45,16 +45,11 @@ class Camera:
 
 def observer_frame(longitude: np.ndarray, latitude: np.ndarray, radius: np.ndarray | float, observer: Observer,
                    time: datetime) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return where Carrington places appear to an observer.
+    """Return where Carrington places appear to an observer: `west`, `north`, `towards`, `magnification`.
 
-    Returns
-    -------
-    west, north : ndarray
-        Place in the sky, in apparent solar radii, from the observer's true distance (not from infinity).
-    towards : ndarray
-        Distance towards the observer from the plane through the Sun's centre, solar radii.
-    magnification : ndarray
-        Apparent size, relative to that at the limb.
+    The first two are in apparent solar radii, as seen from the observer's true distance (not from infinity); the third
+    is the distance towards the observer from the plane through the Sun's centre, solar radii; the last is the apparent
+    size relative to that at the limb.
     """
     from_meridian = np.radians(longitude - earth_carrington_longitude(time) - observer.longitude)
     lat, tilt = np.radians(latitude), np.radians(observer.latitude)

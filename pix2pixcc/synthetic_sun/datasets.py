@@ -35,10 +35,6 @@ def write_pairs(out: str | os.PathLike, *, pairs: int, test_suns: int, size: int
 
     Parameters
     ----------
-    out : path
-        Folder that takes `Train` and `Test`.
-    pairs, test_suns : int
-        Training pairs, and unseen Suns.
     size : int
         Pixels on a side.
     passbands : sequence of str
@@ -47,12 +43,8 @@ def write_pairs(out: str | os.PathLike, *, pairs: int, test_suns: int, size: int
         Add the AIA images and the magnetogram of the same longitudes when they last faced the Earth.
     both_cycles : bool
         Every second two Suns are of the next cycle, with every polarity reversed, which no EUV image shows.
-    seed : int
-        Other seeds give other Suns.
     n_workers : int, optional
         Processes (default: all the cores that this process may use).
-    progress : bool
-        Show a progress bar.
 
     Raises
     ------
@@ -122,24 +114,10 @@ def _channel(observer: Observer, time: datetime, passband: str) -> Channel:
 def write_raw(out: str | os.PathLike, *, times: Sequence[datetime], spacecraft: Sequence[str] = tuple(SPACECRAFT),
               size: int, passbands: Sequence[str], frontside_reference: bool = False, seed: int = 0,
               n_workers: int | None = None, progress: bool = True) -> list[Path]:
-    """Write one Sun as its archives would hold it: AIA level 1, HMI 720 s and EUVI level 0 files.
+    """Write one Sun as its archives would hold it, as AIA level 1, HMI 720 s and EUVI level 0; return the paths.
 
-    Parameters
-    ----------
-    out, size, passbands, seed, n_workers, progress
-        As in `write_pairs`.
-    times : sequence of datetime
-        When to observe, UTC.
-    spacecraft : sequence of str
-        'SDO' (AIA and HMI), 'STEREO-A', 'STEREO-B' (EUVI).
-    frontside_reference : bool
-        Add what SDO saw of the same longitudes: one rotation before its own images, and when a STEREO view last faced
-        the Earth.
-
-    Returns
-    -------
-    list of Path
-        The files.
+    `times` are UTC. `frontside_reference` adds what SDO saw of the same longitudes: one rotation before its own images,
+    and when a STEREO view last faced the Earth. The rest is as in `write_pairs`.
 
     Raises
     ------
@@ -160,9 +138,7 @@ def write_raw(out: str | os.PathLike, *, times: Sequence[datetime], spacecraft: 
     return sorted(_do_all(write, jobs, n_workers, progress, "files"))
 
 
-@functools.lru_cache(maxsize=2)
-def _sun(seed: int) -> SyntheticSun:
-    return SyntheticSun(seed)
+_sun = functools.lru_cache(maxsize=2)(SyntheticSun)
 
 
 def _write_raw_file(job: tuple[Path, str, datetime, str], *, seed: int, size: int) -> Path:
@@ -190,6 +166,5 @@ def _write_raw_file(job: tuple[Path, str, datetime, str], *, seed: int, size: in
 
 def _do_all(work: Callable, jobs: list, n_workers: int | None, progress: bool, unit: str) -> list:
     """Do every job, with a progress bar."""
-    workers = min(n_workers or available_cores(), len(jobs))
-    results = in_parallel(work, jobs, workers, preload=[__name__])
+    results = in_parallel(work, jobs, min(n_workers or available_cores(), len(jobs)), preload=[__name__])
     return list(tqdm(results, total=len(jobs), unit=f" {unit}", disable=not progress, file=sys.stderr))

@@ -87,8 +87,7 @@ def active_regions(seed: int, day: float) -> Regions:
     """Return the active regions of Sun `seed` that may still be seen on `day`."""
     block = int(np.floor(day / SYNODIC_PERIOD_DAYS))
     blocks = [_regions_of_rotation(seed, number) for number in range(block - LIFETIME_BLOCKS, block + 1)]
-    regions = Regions(**{field.name: np.concatenate([getattr(part, field.name) for part in blocks])
-                         for field in fields(Regions)})
+    regions = Regions(*(np.concatenate([getattr(part, field.name) for part in blocks]) for field in fields(Regions)))
     return regions.select((regions.birth < day) & (regions.strength(day) * regions.flux > 2 * ELEMENT_FLUX))
 
 
@@ -169,7 +168,7 @@ def _fragment_positions(regions: Regions, number: int, day: float) -> tuple[np.n
 
 def region_elements(regions: Regions, day: float) -> FluxElements:
     """Return the flux elements of `regions` on `day`; each region is flux-balanced."""
-    parts: list[tuple[np.ndarray, ...]] = []
+    parts: list[tuple[np.ndarray, ...]] = [tuple(np.zeros((4, 0)))]
     strength = regions.strength(day)
     for number in range(len(regions)):
         longitude, latitude, leading = _fragment_positions(regions, number, day)
@@ -179,9 +178,7 @@ def region_elements(regions: Regions, day: float) -> FluxElements:
         each = regions.flux[number] * strength[number] / (marks.shape[0] / 2 * marks.shape[1])
         flux = np.where(leading, 1, -1)[:, None] * regions.leading_sign[number] * each * np.ones(marks.shape[:2])
         parts.append((longitude_of.ravel(), latitude_of.ravel(), flux.ravel(), np.zeros(flux.size)))
-    if not parts:
-        return FluxElements(*(np.zeros(0) for _ in range(4)))
-    return FluxElements(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return FluxElements(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 @lru_cache(maxsize=1)
@@ -218,9 +215,8 @@ def _network_frame(seed: int, frame: int) -> FluxElements:
 def _prevailing_polarity(seed: int, day: float, longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
     """Return by how much positive network elements outnumber negative ones at these places, as a share of all.
 
-    Unipolar areas some tens of degrees wide are what is left of old active regions. They outlive the network that makes
-    them visible by months (Bumba & Howard 1965) and rotate differentially. EUV light shows them as coronal holes at
-    most, never their sign: only an earlier magnetogram tells it.
+    Unipolar areas some tens of degrees wide, left by old active regions, outlive the network that makes them visible by
+    months (Bumba & Howard 1965). EUV light shows them as coronal holes at most: only a magnetogram tells their sign.
     """
     grid_latitude, grid_longitude = np.mgrid[-88:89:4, 0:360:4].astype(float)
     total = np.zeros(grid_latitude.shape)
@@ -250,7 +246,7 @@ def network(seed: int, day: float) -> FluxElements:
         weight = np.cos(np.pi / 2 * abs(phase - frame))               # squares add to one: the variance stays
         shear = (rotation_rate(elements.latitude) - CARRINGTON_RATE) * (phase - frame) * NETWORK_TURNOVER_DAYS
         parts.append((elements.longitude + shear, elements.latitude, weight * elements.flux, weight * elements.noise))
-    return FluxElements(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return FluxElements(*map(np.concatenate, zip(*parts, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -269,7 +265,7 @@ def coronal_loops(regions: Regions, day: float) -> Loops:
 
     The emission depends on which polarity leads (it is the compact one), never on its sign.
     """
-    parts: list[tuple[np.ndarray, ...]] = []
+    parts: list[tuple[np.ndarray, ...]] = [(*np.zeros((4, 0)), np.zeros(0, bool))]
     strength = regions.strength(day)
     for number in range(len(regions)):
         amplitude = regions.flux[number] * strength[number] / 1e22
@@ -298,6 +294,4 @@ def coronal_loops(regions: Regions, day: float) -> Loops:
         parts.append(((longitude[foot][:, None] + span[0][:, None] * along - bow * span[1][:, None]).ravel(),
                       (latitude[foot][:, None] + span[1][:, None] * along + bow * span[0][:, None]).ravel(),
                       height.ravel(), (light[:, None] * shape).ravel(), np.repeat(is_fan, LOOP_POINTS)))
-    if not parts:
-        return Loops(np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0), np.zeros(0, bool))
-    return Loops(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return Loops(*map(np.concatenate, zip(*parts, strict=True)))

@@ -19,14 +19,9 @@ POINT_SPREAD = 0.5                   # pixels, standard deviation: as sharp as a
 
 
 class SyntheticSun:
-    """One Sun, known on all sides at all times.
+    """One Sun, known on all sides at all times, and the same for the same seed.
 
-    Parameters
-    ----------
-    seed : int
-        Two Suns of the same seed are the same Sun.
-    polarity : {1, -1}
-        -1 reverses every polarity. The EUV images stay as they are.
+    `polarity` -1 reverses every polarity. The EUV images stay as they are.
     """
 
     def __init__(self, seed: int, polarity: int = 1) -> None:
@@ -38,28 +33,16 @@ class SyntheticSun:
             lambda hour, per_degree: Surface.of(self._elements(hour), per_degree))
 
     def magnetogram(self, observer: Observer, time: datetime, size: int) -> np.ndarray:
-        """Return the registered line-of-sight magnetogram, positive towards the observer.
+        """Return the registered line-of-sight magnetogram `(size, size)` in gauss, float32.
 
-        Returns
-        -------
-        float32 ndarray (size, size)
-            Gauss, 0 off the disk.
+        It is positive towards the observer, and 0 off the disk.
         """
         return self.magnetogram_in(Camera.registered(size), observer, time)
 
     def euv(self, passband: str, observer: Observer, time: datetime, size: int) -> np.ndarray:
-        """Return the registered EUV image, with the corona off the limb.
+        """Return the registered EUV image `(size, size)`, float32, of disk median 100, with the corona off the limb.
 
-        Parameters
-        ----------
-        passband : str
-            A key of `PASSBANDS`, angstrom.
-
-        Returns
-        -------
-        float32 ndarray (size, size)
-            Of disk median 100 within 0.98 radii. Its Poisson noise is that of a 4096 x 4096 detector binned to `size`,
-            and the same at every call.
+        Its Poisson noise is that of a 4096 x 4096 detector binned to `size`, and the same at every call.
 
         Raises
         ------

@@ -20,13 +20,7 @@ MOST_MARKED, MOST_POINTS = 200, 4000              # a longer curve is smoothed; 
 
 
 def read_columns(path: str | os.PathLike) -> dict[str, np.ndarray]:
-    """Read the numeric columns of a CSV file, by name; empty and unreadable cells are NaN.
-
-    Raises
-    ------
-    UserError
-        The file cannot be read.
-    """
+    """Read the numeric columns of a CSV file, by name; empty and unreadable cells are NaN."""
     try:
         with open(path, newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
@@ -56,25 +50,17 @@ def _panel_of(name: str, values: np.ndarray) -> str | None:
 
 
 def loss_curves(path: str | os.PathLike, csv_path: str | os.PathLike, best_by: Collection[str]) -> None:
-    """Draw losses by term, validation metrics and learning rate, each against the iteration.
+    """Draw losses by term, validation metrics and learning rate of `losses.csv`, each against the iteration.
 
-    Parameters
-    ----------
-    path : path
-        The picture to write.
-    csv_path : path
-        `losses.csv` with a column `iteration`. Its other columns go to panels by their names: `loss_...`, `val_...` and
-        `ema_...`, `lr`; all but `epoch` that remain are the losses' terms.
-    best_by : collection of str
-        The columns whose highest value is the best checkpoint; it is marked by a star.
+    Columns go to panels by their names: `loss_...`, `val_...` and `ema_...`, `lr`; all but `epoch` that remain are the
+    losses' terms. A star marks the highest value in the columns `best_by`, that of the best checkpoint.
 
     Raises
     ------
     UserError
-        The table cannot be read.
+        The table cannot be read, or has no column `iteration`.
     """
     from matplotlib.figure import Figure
-
     panels: dict[str, dict[str, np.ndarray]] = {name: {} for name in PANELS}
     columns = read_columns(csv_path)
     if columns and "iteration" not in columns:

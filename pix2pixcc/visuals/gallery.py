@@ -24,17 +24,9 @@ MOST_FILES = 500                                  # of one checkpoint that are l
 
 
 def gallery(run_folder: str | os.PathLike) -> Path:
-    """Write `index.html` into a run's folder from what lies there now.
+    """Write `index.html` into a run's folder from what lies there now, and return its path.
 
-    Parameters
-    ----------
-    run_folder : path
-        `checkpoints/<dataset_name>/`. Nothing in it is required: what is missing is left out of the page.
-
-    Returns
-    -------
-    Path
-        The page.
+    Nothing in `checkpoints/<dataset_name>/` is required: what is missing is left out of the page.
 
     Raises
     ------

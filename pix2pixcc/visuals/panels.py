@@ -42,7 +42,6 @@ class Panel:
         """Return the colour map, black where there is no data."""
         import matplotlib
         from sunpy.visualization.colormaps import cmlist
-
         colours = cmlist[self.colormap] if self.colormap in cmlist else matplotlib.colormaps[self.colormap]
         return colours.with_extremes(bad="black")
 
@@ -83,7 +82,6 @@ def rows_of_panels(rows: Sequence[Sequence[Panel]], view: View | None, title: st
     magnetograms, and `blank` leaves the room of so many panels in the last row.
     """
     from matplotlib.figure import Figure
-
     columns = max(*map(len, rows), len(rows[-1]) + blank)
     width = LEFT + columns * SIDE + (columns - 1) * APART + RIGHT
     lines = textwrap.wrap(title, int((width - LEFT) * CHARACTERS_PER_INCH))
@@ -104,7 +102,6 @@ def rows_of_panels(rows: Sequence[Sequence[Panel]], view: View | None, title: st
 def polar_axes(figure: Figure, panels: int) -> PolarAxes:
     """Add axes for a plot seen from above to the last row of a figure, after so many panels."""
     from matplotlib.projections.polar import PolarAxes
-
     width, height = figure.get_size_inches()
     left, side = LEFT + panels * (SIDE + APART) + 0.2, 0.88 * SIDE
     axes = PolarAxes(figure, (left / width, BELOW / height, side / width, side / height))
@@ -116,7 +113,6 @@ def _show(figure: Figure, axes: Axes, panel: Panel, view: View | None, *, north_
     """Draw one panel with its colour bar, and limb and grid where the view is known."""
     from matplotlib.colors import PowerNorm
     from matplotlib.transforms import Affine2D
-
     image = panel.image if view is None else view.on_disk(panel.image)
     picture = axes.imshow(image, cmap=panel.colours(), norm=PowerNorm(panel.gamma, *panel.limits),
                           origin="lower" if north_up else "upper", interpolation_stage="data")
@@ -159,7 +155,6 @@ def _add_colour_bar(figure: Figure, axes: Axes, picture: AxesImage, panel: Panel
 def _scale_axes(axes: Axes, view: View | None, *, leftmost: bool, lowest: bool) -> None:
     """Write coordinates at the sheet's left and lower edges only."""
     from matplotlib.ticker import MaxNLocator, MultipleLocator
-
     for axis in (axes.xaxis, axes.yaxis):
         pixels = MaxNLocator(4, steps=[1, 2, 5, 10], integer=True)
         axis.set_major_locator(pixels if view is None else MultipleLocator(500))

@@ -33,13 +33,6 @@ def save_figure(figure: Figure, path: str | os.PathLike) -> None:
         figure.savefig(temporary, pil_kwargs={"compress_level": 3} if Path(path).suffix.lower() == ".png" else None)
 
 
-def _gauss(target_range: float | None, colormap: str) -> float:
-    if colormap not in MAGNETOGRAM_RANGE:
-        raise UserError(f"colormap {colormap!r} is not known for magnetograms: "
-                        f"choose one of {', '.join(MAGNETOGRAM_RANGE)}")
-    return MAGNETOGRAM_RANGE[colormap] if target_range is None else float(target_range)
-
-
 def _input_rows(input: np.ndarray, channels: Sequence[Channel] | None, gauss: float,
                 colormap: str) -> list[list[Panel]]:
     """Return the input's panels, one row per look at the Sun: by another spacecraft, or on another day."""
@@ -75,14 +68,10 @@ def sample_sheet(path: str | os.PathLike, input: Any, real: Any, generated: Any,
 
     Parameters
     ----------
-    path : path
-        The picture to write.
-    input : array (C, H, W)
-        Data units: EUV images of disk median 100, magnetograms in gauss.
-    real, generated : array (K, H, W)
-        The target in data units; `real` may be None.
-    channels : sequence of Channel, optional
-        What each input channel is; None for images that do not say.
+    input, real, generated : array (C, H, W), (K, H, W), (K, H, W)
+        In data units: EUV images of disk median 100, magnetograms in gauss. `real` may be None.
+    channels, target_channels : sequence of Channel, optional
+        What each channel is; None for images that do not say. Targets are magnetograms where only `channels` is given.
     target_range : float, optional
         Magnetograms are shown at plus and minus this many gauss; by default 100, and 1500 with `hmimag`.
     title : str, optional
@@ -91,12 +80,13 @@ def sample_sheet(path: str | os.PathLike, input: Any, real: Any, generated: Any,
         Of magnetograms.
     header : fits.Header, optional
         The input's, for limb, grid and title.
-    target_channels : sequence of Channel, optional
-        What each target channel is; by default magnetograms where `channels` is given.
     """
-    input, generated = np.asarray(input, dtype=np.float32), np.asarray(generated, dtype=np.float32)
-    gauss = _gauss(target_range, colormap)
-    rows = _input_rows(input, channels, gauss, colormap)
+    if colormap not in MAGNETOGRAM_RANGE:
+        raise UserError(f"colormap {colormap!r} is not known for magnetograms: "
+                        f"choose one of {', '.join(MAGNETOGRAM_RANGE)}")
+    gauss = MAGNETOGRAM_RANGE[colormap] if target_range is None else float(target_range)
+    generated = np.asarray(generated, dtype=np.float32)
+    rows = _input_rows(np.asarray(input, dtype=np.float32), channels, gauss, colormap)
     if target_channels is None and channels is not None:
         target_channels = [Channel.magnetogram(f"magnetogram {k}", "") for k in range(1, len(generated) + 1)]
     for k, image in enumerate(generated):
@@ -108,8 +98,8 @@ def sample_sheet(path: str | os.PathLike, input: Any, real: Any, generated: Any,
         else:
             truth = np.asarray(real[k], dtype=np.float32)
             shown = channel_panel(truth, f"real{number}", channel, gauss=gauss, colormap=colormap)
-            outputs = [shown, replace(shown, image=image, title=f"generated{number}"),
-                       difference_panel(image, truth, shown)]
+            fake = replace(shown, image=image, title=f"generated{number}")
+            outputs = [shown, fake, difference_panel(image, truth, shown)]
         rows.append(outputs)
     if sum(map(len, rows)) <= 4:
         rows = [[panel for row in rows for panel in row]]
@@ -120,20 +110,14 @@ def sample_sheet(path: str | os.PathLike, input: Any, real: Any, generated: Any,
 
 def sample_images(folder: str | os.PathLike, iteration: int, real: Any, generated: Any, *, display_scale: float = 1.0,
                   image_mode: str = "png", north_up: bool = False) -> list[Path]:
-    """Write the plain pictures `<iteration>_real.png` and `<iteration>_fake.png`.
+    """Write the plain pictures `<iteration>_real.<image_mode>` and `<iteration>_fake.<image_mode>`.
 
     Parameters
     ----------
-    folder : path
-        Where to write them.
-    iteration : int
-        Images seen so far; names the files.
     real, generated : array or tensor (K, H, W) or (N, K, H, W)
         Scaled to -1..1. Several images, and channels that are not 1 or 3, are laid out on a grid.
     display_scale : float
         Multiplies the images before they are clipped to -1..1 and shown, -1 black and 1 white.
-    image_mode : str
-        File extension: png, jpg, jpeg, tif or tiff.
     north_up : bool
         The first row is at the bottom, as in FITS images.
     """
@@ -188,16 +172,12 @@ def preview(path: str | os.PathLike, magnetogram: Any, header: fits.Header | Non
 
     Parameters
     ----------
-    path : path
-        The picture to write.
     magnetogram, truth : array (H, W) or (1, H, W)
         Gauss, NaN off the disk; `truth` may be None.
     header : fits.Header
         The product's or the input's, for limb, grid and title.
-    euv : array (H, W) or (C, H, W), optional
+    euv, channels : array (H, W) or (C, H, W), sequence of Channel, optional
         The input in data units. Only the observer's own images are shown, not a reference from another day.
-    channels : sequence of Channel, optional
-        What each input channel is.
     unit : str, optional
         Of the magnetograms; by default the header's BUNIT, else G. In gauss they are shown at +-100 G, in any other
         unit over nearly all their values.

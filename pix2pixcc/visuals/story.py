@@ -21,20 +21,16 @@ if TYPE_CHECKING:
 
 COLOURS = {"Earth": "#2e8b57", "STEREO-A": "#c8102e", "STEREO-B": "#1f5fbf"}
 STEREO_B_LOST = 2014                 # the last year of its observations
+Places = Mapping[str, tuple[float, float]]     # Stonyhurst longitude (degrees) and distance (au) by name
 
 
 def story(path: str | os.PathLike, magnetogram: Any, header: fits.Header, *, euv: Any = None,
           channels: Sequence[Channel] | None = None, truth: Any = None, unit: str | None = None,
-          spacecraft: Mapping[str, tuple[float, float]] | None = None) -> None:
-    """Draw the preview's images and, beside them, where the spacecraft stood around the Sun.
+          spacecraft: Places | None = None) -> None:
+    """Draw the images of `preview` and, beside them, where the spacecraft stood around the Sun.
 
-    Parameters
-    ----------
-    path, magnetogram, header, euv, channels, truth, unit
-        As in `preview`; the header must give the observer's place.
-    spacecraft : mapping of str to (float, float), optional
-        Stonyhurst longitude (degrees) and distance (au) of other spacecraft, by name. STEREO spacecraft that are not
-        named are drawn hollow, where their mean orbits put them.
+    `spacecraft` gives Stonyhurst longitude (degrees) and distance (au) of other spacecraft by name. STEREO spacecraft
+    that it does not name are drawn hollow, where their mean orbits put them.
 
     Raises
     ------
@@ -54,11 +50,9 @@ def story(path: str | os.PathLike, magnetogram: Any, header: fits.Header, *, euv
     save_figure(figure, path)
 
 
-def _places(view: View, observer: str, time: datetime, known: Mapping[str, tuple[float, float]],
-            ) -> tuple[dict[str, tuple[float, float]], dict[str, tuple[float, float]]]:
-    """Return longitude (degrees) and distance (au) by name: as told, and as computed from mean orbits."""
+def _places(view: View, observer: str, time: datetime, known: Places) -> tuple[Places, Places]:
+    """Return the places as told, and as computed from mean orbits."""
     from pix2pixcc.solar.orbits import observer_at
-
     told = {"Earth": (0.0, observer_at("SDO", time).distance), **known,
             observer: (view.longitude, view.distance / AU_METRES)}
     computed = {}
@@ -69,8 +63,7 @@ def _places(view: View, observer: str, time: datetime, known: Mapping[str, tuple
     return told, computed
 
 
-def _draw_orbits(axes: PolarAxes, view: View, observer: str, told: Mapping[str, tuple[float, float]],
-                 computed: Mapping[str, tuple[float, float]]) -> None:
+def _draw_orbits(axes: PolarAxes, view: View, observer: str, told: Places, computed: Places) -> None:
     """Draw the Sun from solar north, Earth below, with the spacecraft and the hemisphere that the observer saw."""
     axes.set_theta_zero_location("S")
     axes.bar(np.radians(view.longitude), 1.0, width=np.pi, color=GRID_COLOUR, alpha=0.18, linewidth=0)

@@ -19,22 +19,12 @@ from pix2pixcc.solar.instruments import spacecraft_of
 
 @dataclass(frozen=True)
 class View:
-    """Where an image lies on the sky, and who looks from where.
+    """Where an image lies on the sky, and who looks from where."""
 
-    Attributes
-    ----------
-    disk : `Disk`
-        The Sun in the image.
-    longitude, latitude : float
-        The observer's Stonyhurst place, degrees.
-    distance : float
-        The observer's distance from the Sun's centre, metres.
-    """
-
-    disk: Disk
-    longitude: float
-    latitude: float
-    distance: float
+    disk: Disk                       # the Sun in the image
+    longitude: float                 # of the observer, Stonyhurst, degrees
+    latitude: float                  # of the observer, degrees
+    distance: float                  # of the observer from the Sun's centre, metres
 
     @classmethod
     def of_header(cls, header: fits.Header | None) -> View | None:
@@ -66,23 +56,20 @@ def limb(radius: float) -> np.ndarray:
     return radius * np.array([np.cos(angle), np.sin(angle)])
 
 
-def graticule(view: View, spacing: float = 30.0) -> np.ndarray:
-    """Return Stonyhurst meridians and parallels, `spacing` degrees apart: one `(2, N)` curve in arcsec broken by NaN.
-
-    References
-    ----------
-    Thompson 2006, A&A 449, 791, equations 11 and 15.
-    """
+def graticule(view: View) -> np.ndarray:
+    """Return Stonyhurst meridians and parallels, 30 degrees apart: one `(2, N)` curve in arcsec broken by NaN."""
     along, around = np.linspace(-90, 90, 91), np.linspace(-180, 180, 181)
-    curves = [project(view, np.full_like(along, meridian), along) for meridian in np.arange(-180, 180, spacing)]
-    curves += [project(view, around, np.full_like(around, parallel))
-               for parallel in np.arange(spacing - 90, 90, spacing)]
+    curves = [project(view, np.full_like(along, meridian), along) for meridian in range(-180, 180, 30)]
+    curves += [project(view, around, np.full_like(around, parallel)) for parallel in range(-60, 90, 30)]
     gap = np.full((2, 1), np.nan)
     return np.hstack([part for curve in curves for part in (curve, gap)])
 
 
 def project(view: View, longitude: np.ndarray, latitude: np.ndarray) -> np.ndarray:
-    """Return helioprojective (x, y) in arcsec of Stonyhurst points in degrees; NaN where they are behind the Sun."""
+    """Return helioprojective (x, y) in arcsec of Stonyhurst points in degrees; NaN where they are behind the Sun.
+
+    Thompson (2006, A&A 449, 791), equations 11 and 15.
+    """
     lon, lat, tilt = np.radians(longitude - view.longitude), np.radians(latitude), math.radians(view.latitude)
     x = np.cos(lat) * np.sin(lon)
     y = np.sin(lat) * math.cos(tilt) - np.cos(lat) * np.cos(lon) * math.sin(tilt)
@@ -117,8 +104,7 @@ def place(header: fits.Header | None, channels: Sequence[Channel] | None = None)
     words = [spacecraft_name(header, channels), f"{_minute(time)} UT" if time else ""]
     if header is not None and "HGLN_OBS" in header:
         longitude, latitude = (float(header["HGLN_OBS"]) + 180) % 360 - 180, float(header.get("HGLT_OBS", 0.0))
-        words.append(f"Stonyhurst longitude {signed(longitude)}")
-        words.append(f"latitude {signed(latitude)}")
+        words += [f"Stonyhurst longitude {signed(longitude)}", f"latitude {signed(latitude)}"]
     return ",  ".join(word for word in words if word)
 
 
