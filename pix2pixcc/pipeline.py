@@ -187,8 +187,7 @@ def rotate(image: Tensor, angle: float) -> Tensor:
         return image
     from torchvision.transforms import InterpolationMode, v2  # takes two seconds and 170 MB
 
-    # torchvision's own fill darkens the border (it weighs the image by the mask twice); zeros around a zero background
-    # do not.
+    # torchvision's own fill darkens the border, as it weighs the image by the mask twice; zeros around zeros do not.
     background = image[:, [0, 0, -1, -1], [0, -1, 0, -1]].median(dim=1).values[:, None, None]
     return v2.functional.rotate(image - background, angle, interpolation=InterpolationMode.BILINEAR).add_(background)
 
@@ -302,11 +301,6 @@ class ImageStream:
     world_size: int = 1
     _epoch: int | None = field(default=None, init=False)
     _order: list[int] = field(default_factory=list, init=False)
-
-    def __len__(self) -> int:
-        if self.stop is None:
-            raise TypeError("an endless stream has no length; give stop")
-        return max(0, -(-(self.stop - self.start) // (self.batch_size * self.world_size)))
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         position = self.start

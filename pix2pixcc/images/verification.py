@@ -50,9 +50,8 @@ class Summary:
 
 @dataclass(frozen=True)
 class _Request:
-    """A file to check, and its place among the files of the data set."""
+    """A file to check."""
 
-    place: int
     path: Path
     channels: int
     side: str
@@ -66,12 +65,12 @@ class _Request:
         return f"{self.path.absolute()}|{status.st_size}|{status.st_mtime_ns}|{self.channels}"
 
 
-def _check(request: _Request) -> tuple[int, Finding]:
-    """Return the place of a file, and what it holds or why it cannot be used."""
+def _check(request: _Request) -> tuple[_Request, Finding]:
+    """Return what a file holds or why it cannot be used."""
     try:
-        return request.place, _finding(read_image(request.path, request.channels, side=request.side))
+        return request, _finding(read_image(request.path, request.channels, side=request.side))
     except UserError as error:
-        return request.place, {"error": str(error)}
+        return request, {"error": str(error)}
 
 
 def _finding(image: Image) -> Finding:
@@ -114,9 +113,8 @@ def verify_dataset(pairs: Sequence[tuple[Path, Path]], *, input_ch: int, target_
     UserError
         Lists the bad files, each with its reason.
     """
-    sides = (("input", input_ch), ("target", target_ch))
-    files = [(path, channels, side) for pair in pairs for path, (side, channels) in zip(pair, sides, strict=True)]
-    requests = [_Request(place, *file) for place, file in enumerate(files)]
+    requests = [_Request(path, channels, side) for pair in pairs
+                for path, channels, side in zip(pair, (input_ch, target_ch), ("input", "target"), strict=True)]
     if not requests:
         raise UserError("the data set holds no pairs; set --input_dir_train and --target_dir_train")
     found = _read_all(requests, n_workers=n_workers, remember=remember, progress=progress)
@@ -130,27 +128,28 @@ def verify_dataset(pairs: Sequence[tuple[Path, Path]], *, input_ch: int, target_
 def _read_all(requests: Sequence[_Request], *, n_workers: int, remember: str | os.PathLike | None,
               progress: bool) -> list[Finding]:
     known = _recall(remember)
-    keys = [request.key() for request in requests]
-    found = {place: known[key] for place, key in enumerate(keys) if key in known}
-    unread = [request for request in requests if request.place not in found]
+    keys = {request: request.key() for request in requests}
+    found = {request: known[key] for request, key in keys.items() if key in known}
+    unread = [request for request in requests if request not in found]
 
     def save() -> None:
         if remember is not None and unread:
-            good = {keys[place]: finding for place, finding in found.items() if "error" not in finding and keys[place]}
+            good = {keys[request]: finding for request, finding in found.items()
+                    if "error" not in finding and keys[request]}
             write_json(remember, {"format": FORMAT, "files": known | good})
 
     results = in_parallel(_check, unread, n_workers)
     hidden, due = not (progress and unread), time.monotonic() + SAVE_EVERY
     try:
-        for place, finding in tqdm(results, "checking files", len(unread), unit="file", disable=hidden):
-            found[place] = finding
+        for request, finding in tqdm(results, "checking files", len(unread), unit="file", disable=hidden):
+            found[request] = finding
             if (began := time.monotonic()) > due:
                 save()
                 due = time.monotonic() + SAVE_EVERY + 20 * (time.monotonic() - began)      # of a large set, more seldom
     finally:      # an interrupted check goes on where it was
         results.close()
         save()
-    return [found[place] for place in range(len(requests))]
+    return [found[request] for request in requests]
 
 
 def _recall(remember: str | os.PathLike | None) -> dict[str, Finding]:

@@ -76,19 +76,16 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], n_worker
              receive: Callable[[Result], Result] | None = None) -> Iterator[Result]:
     """Yield `function(item)` of one item after the other, while the workers are at the next ones.
 
+    Otherwise as `in_parallel`, but for these:
+
     Parameters
     ----------
-    function, items
-        As for `in_parallel`; the items may be endless.
+    items : iterable
+        May be endless.
     n_workers : int
         Worker processes; 0: each item is done in this process, once it is asked for.
     receive : callable, optional
         Applied to each result by a thread of this process, ahead of time as well.
-
-    Raises
-    ------
-    UserError
-        A worker was killed.
     """
     if n_workers == 0:
         yield from map(function, items)
@@ -97,9 +94,9 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], n_worker
     with closing(_Workers(function, n_workers, receive=receive)) as workers:
         ahead = deque(map(workers.submit, islice(requests, AHEAD * n_workers)))
         while ahead:
-            result = ahead.popleft().result()
+            future = ahead.popleft()
             ahead.extend(map(workers.submit, islice(requests, 1)))
-            yield result
+            yield future.result()
 
 
 def _do_block(function: Callable[[Item], Result], block: Sequence[Item]) -> list[Result]:
@@ -204,8 +201,8 @@ class _Pickler(pickle.Pickler):
 def _send(connection: socket.socket, content: object) -> None:
     stream, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
     _Pickler(stream, pickle.HIGHEST_PROTOCOL, buffer_callback=buffers.append).dump(content)
-    parts = [stream.getbuffer(), *(buffer.raw() for buffer in buffers)]
-    connection.sendall(struct.pack(f"{1 + len(parts)}Q", len(parts), *(part.nbytes for part in parts)))
+    parts: list[bytes | memoryview] = [stream.getvalue(), *(buffer.raw() for buffer in buffers)]
+    connection.sendall(struct.pack(f"{1 + len(parts)}Q", len(parts), *map(len, parts)))
     for part in parts:
         connection.sendall(part)
 

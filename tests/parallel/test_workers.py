@@ -51,7 +51,7 @@ def test_a_slow_item_does_not_hold_up_the_others():
         return number
 
     results = in_parallel(waits_for_the_others, range(6), 2)
-    assert [next(results) for _ in range(5)] == [1, 2, 3, 4, 5]
+    assert sorted(itertools.islice(results, 5)) == [1, 2, 3, 4, 5]
     os.write(open_gate, b"open")
     assert list(results) == [0]
 
