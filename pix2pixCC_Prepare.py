@@ -87,30 +87,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from pix2pixcc.parallel.workers import in_parallel
+from pix2pixcc.preparation import plan, report
 from pix2pixcc.preparation.cubes import Job, make_cubes
 from pix2pixcc.preparation.holdout import TestDays
 from pix2pixcc.preparation.index import PRELOAD, index_archive
-from pix2pixcc.preparation.plan import (
-    Request,
-    checked_passbands,
-    farside_names,
-    parse_hours,
-    parse_shard,
-    plan_farside,
-    plan_training,
-    training_names,
-)
-from pix2pixcc.preparation.report import (
-    SHOWN,
-    Tally,
-    bad_headers,
-    duplicates,
-    of_same_time,
-    print_summary,
-    refuse,
-    remember_pixels,
-    write_lists,
-)
 from pix2pixcc.preparation.settings import Settings
 from pix2pixcc.utils import UserError, run_command
 
@@ -121,14 +101,14 @@ INTERRUPTED = 128 + signal.SIGINT
 def main(argv: list[str] | None = None) -> int | None:
     """Index the raw files, plan the cubes, make them, and say what became of every file."""
     opt = make_parser().parse_args(argv)
-    part, parts = parse_shard(opt.shard)
+    part, parts = plan.parse_shard(opt.shard)
     is_training, out = opt.command == "train", Path(opt.out)
-    request = Request(out, checked_passbands(opt.channels, opt.command), opt.frontside_reference,
-                      Settings(opt.size, opt.max_missing),
-                      {"tolerance": opt.tolerance, "reference_tolerance": opt.reference_tolerance,
-                       "cadence": parse_hours(opt.cadence)})
+    timing = {"tolerance": opt.tolerance, "reference_tolerance": opt.reference_tolerance,
+              "cadence": plan.parse_hours(opt.cadence)}
+    request = plan.Request(out, plan.checked_passbands(opt.channels, opt.command), opt.frontside_reference,
+                           Settings(opt.size, opt.max_missing), timing)
     test_days = TestDays.parse(opt.test_months, opt.test_dates) if is_training else None
-    names = training_names(request) if is_training else farside_names(request)
+    names = plan.training_names(request) if is_training else plan.farside_names(request)
 
     with terminate_like_interrupt():
         try:
@@ -136,30 +116,30 @@ def main(argv: list[str] | None = None) -> int | None:
         except KeyboardInterrupt:
             print("stopped while reading headers; repeat the command to go on", file=sys.stderr)
             return INTERRUPTED
-        tally = Tally(skipped=bad_headers(records, names))
+        tally = report.Tally(skipped=report.bad_headers(records, names))
         if opt.strict:
-            refuse(tally.skipped)
+            report.refuse(tally.skipped)
         if test_days is not None:
             gap = -1.0 if opt.allow_overlap else max(opt.test_gap, (opt.tolerance + opt.reference_tolerance) / 1440)
-            plan = plan_training(records, request, test_days, gap)
+            planned = plan.plan_training(records, request, test_days, gap)
         else:
-            plan = plan_farside(records, request)
+            planned = plan.plan_farside(records, request)
         if opt.strict:
-            refuse(plan.near)
-        tally.skipped |= plan.near
-        tally.missing += plan.missing
-        jobs = plan.jobs[part - 1::parts]
+            report.refuse(planned.near)
+        tally.skipped |= planned.near
+        tally.missing += planned.missing
+        jobs = planned.jobs[part - 1::parts]
         usable = [record for record in records if record.name in names and not record.problem]
         print(f"files        {len(records)}, of which {len(usable)} can be used")
-        print(plan.note)
+        print(planned.note)
         if parts > 1:
-            print(f"shard        {part} of {parts}: {len(jobs)} of {len(plan.jobs)} times")
+            print(f"shard        {part} of {parts}: {len(jobs)} of {len(planned.jobs)} times")
         finished = opt.dry_run or work(jobs, opt.n_workers, opt.strict, tally)
-        remember_pixels(out / INDEX_NAME, records, tally, request.settings)
-        tally.skipped |= tally.pixel_problems | duplicates(records, names, tally)
+        report.remember_pixels(out / INDEX_NAME, records, tally, request.settings)
+        tally.skipped |= tally.pixel_problems | report.duplicates(records, names, tally)
         suffix = f"_{part}of{parts}" if parts > 1 else ""
-        write_lists(out, tally, suffix)
-        print_summary(out, tally, suffix)
+        report.write_lists(out, tally, suffix)
+        report.print_summary(out, tally, suffix)
     if not finished:
         left = len(jobs) - tally.jobs.total()
         print(f"stopped: {left} of {len(jobs)} times are left; repeat the command to go on", file=sys.stderr)
@@ -183,24 +163,24 @@ def terminate_like_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def work(jobs: list[Job], n_workers: int, strict: bool, tally: Tally) -> bool:
+def work(jobs: list[Job], n_workers: int, strict: bool, tally: report.Tally) -> bool:
     """Do the jobs, and return whether all were done: False if interrupted."""
     try:
         with closing(in_parallel(make_cubes, jobs, n_workers, preload=PRELOAD)) as outcomes:
             for outcome in tqdm(outcomes, "cubes", len(jobs), unit="time", disable=None):
                 tally.add(outcome)
                 if strict:
-                    refuse(outcome.problems)
+                    report.refuse(outcome.problems)
     except KeyboardInterrupt:
         return False
     return True
 
 
-def finish(opt: argparse.Namespace, out: Path, tally: Tally, *, is_whole: bool, n_channels: int) -> None:
+def finish(opt: argparse.Namespace, out: Path, tally: report.Tally, *, is_whole: bool, n_channels: int) -> None:
     """Point out what is there twice, and say which command takes the cubes further."""
     if is_whole and not tally.cubes:
         raise UserError(f"no time has a good image of every passband; {out / 'skipped.csv'} says why")
-    for path, other in of_same_time(tally.cubes, opt.tolerance)[:SHOWN if is_whole else 0]:
+    for path, other in report.of_same_time(tally.cubes, opt.tolerance)[:report.SHOWN if is_whole else 0]:
         print(f"twice        {path} is of the same time as {other.name} and was made earlier, of other files: "
               "remove one of them")
     formats = f"--data_format_input fits --data_format_target fits --input_ch {n_channels}"

@@ -55,13 +55,7 @@ class Channel:
 
     @classmethod
     def from_dict(cls, content: dict) -> Channel:
-        """Return the channel of `to_dict`'s fields.
-
-        Raises
-        ------
-        ValueError, TypeError
-            They are anything else.
-        """
+        """Return the channel of `to_dict`'s fields; raise ValueError or TypeError for anything else."""
         channel = cls(**content)
         words = isinstance(channel.name, str) and isinstance(channel.time, str)
         if not words or channel.scale not in ("linear", "log10"):

@@ -292,24 +292,21 @@ def write_image(path: str | os.PathLike, data: np.ndarray, header: fits.Header |
     """
     path = Path(path)
     data_format = format_of(path)
-    data = np.ascontiguousarray(data, dtype=np.float32)
-    image = data[0] if len(data) == 1 else data
-    if data_format in FITS_FORMATS:
-        with atomic_path(path) as temporary:
-            fits.PrimaryHDU(image, header).writeto(temporary, overwrite=True, checksum=True)
-    elif data_format == "npy":
-        with atomic_path(path) as temporary:
-            np.save(temporary, image, allow_pickle=False)
-    elif data_format in ("tif", "tiff"):
-        with atomic_path(path) as temporary:
-            tifffile.imwrite(temporary, image, photometric="minisblack", metadata=None)
-    elif data_format and len(data) in (1, 3):
-        pixels = np.rint(np.clip(np.nan_to_num(image, nan=0.0), 0, 255)).astype(np.uint8)
-        with atomic_path(path) as temporary:
-            picture = PillowImage.fromarray(pixels if pixels.ndim == 2 else pixels.transpose(1, 2, 0))
-            picture.save(temporary, quality=100, subsampling=0)
-    elif data_format:
+    if not data_format:
+        raise UserError(f"{path}: unknown format; name it with one of {', '.join(FORMATS)}")
+    if data_format in ("png", "jpg", "jpeg") and len(data) not in (1, 3):
         raise UserError(f"{path}: {data_format} holds 1 or 3 channels, not {len(data)}; "
                         "use --data_format_target fits, npy or tif")
-    else:
-        raise UserError(f"{path}: unknown format; name it with one of {', '.join(FORMATS)}")
+    data = np.ascontiguousarray(data, dtype=np.float32)
+    image = data[0] if len(data) == 1 else data
+    with atomic_path(path) as temporary:
+        if data_format in FITS_FORMATS:
+            fits.PrimaryHDU(image, header).writeto(temporary, overwrite=True, checksum=True)
+        elif data_format == "npy":
+            np.save(temporary, image, allow_pickle=False)
+        elif data_format in ("tif", "tiff"):
+            tifffile.imwrite(temporary, image, photometric="minisblack", metadata=None)
+        else:
+            pixels = np.rint(np.clip(np.nan_to_num(image, nan=0.0), 0, 255)).astype(np.uint8)
+            picture = PillowImage.fromarray(pixels if pixels.ndim == 2 else pixels.transpose(1, 2, 0))
+            picture.save(temporary, quality=100, subsampling=0)

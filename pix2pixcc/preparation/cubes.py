@@ -88,6 +88,8 @@ def _prepare_choice(choice: Choice, group: Group, settings: Settings, problems: 
                 reason = quality_problem(observation, max_missing=settings.max_missing) or ""
                 if not reason:
                     return *prepare_channel(observation, settings.size), record
+            except MemoryError:
+                raise
             # Headers can be wrong in any way, and SunPy and wcslib raise anything.
             except Exception as error:
                 reason = without_path(str(error), record.path) or type(error).__name__

@@ -30,13 +30,7 @@ class TestDays:
 
     @classmethod
     def parse(cls, months: Sequence[str], dates: Sequence[str]) -> TestDays:
-        """Read `--test_months 9 2014-10` and `--test_dates 2011-03-05 2012-01-01:2012-01-31`.
-
-        Raises
-        ------
-        UserError
-            A month or a date is none; the message names the flag.
-        """
+        """Read `--test_months 9 2014-10` and `--test_dates 2011-03-05 2012-01-01:2012-01-31`."""
         of_every_year, spans = set(), []
         for text in months:
             match = re.fullmatch(r"(?:(\d{4})-)?(\d{1,2})", text)

@@ -195,49 +195,37 @@ def save_index(path: str | os.PathLike, records: Iterable[Record]) -> None:
 def index_archive(folders: Iterable[str | os.PathLike[str]], index_path: str | os.PathLike | None = None, *,
                   n_workers: int = 1, exclude: str | os.PathLike[str] | None = None,
                   progress: bool = True) -> list[Record]:
-    """Return a record of every FITS file under `folders`, sorted by path.
+    """Return a record of every FITS file under `folders`, in any nesting, sorted by path.
 
     Parameters
     ----------
-    folders : iterable of path
-        Where raw files lie, in any nesting.
+    folders, exclude
+        As for `find_files`.
     index_path : path, optional
         Where headers are remembered; None: nowhere.
     n_workers : int
         Processes that read headers.
-    exclude : path, optional
-        A folder not to enter (that of the output).
     progress : bool
         Whether a progress bar is drawn on standard error.
-
-    Raises
-    ------
-    UserError
-        As `find_files`, or a worker was killed.
     """
     files = find_files(folders, exclude)
     remembered = load_index(index_path) if index_path else {}
-    known: dict[str, Record] = {}
-    unread = []
-    for file in files:
-        record = remembered.get(file.path)
-        if record is not None and (record.size, record.mtime) == (file.size, file.mtime):
-            known[file.path] = record
-        else:
-            unread.append(file)
+    known = {file.path: record for file in files if (record := remembered.get(file.path)) is not None
+             and (record.size, record.mtime) == (file.size, file.mtime)}
+    unread = [file for file in files if file.path not in known]
     if unread:
         saved = time.monotonic()
-        fresh: list[Record] = []
+        fresh: dict[str, Record] = {}
         results = in_parallel(read_record, unread, n_workers, block=64, preload=PRELOAD)
         try:
             for record in tqdm(results, "headers", len(unread), unit="file", disable=None if progress else True):
-                known[record.path] = record
-                fresh.append(record)
+                fresh[record.path] = record
                 if index_path and time.monotonic() - saved > _SAVE_EVERY_S:
-                    save_index(index_path, fresh)
+                    save_index(index_path, fresh.values())
                     saved = time.monotonic()
         finally:
             results.close()
             if index_path:
-                save_index(index_path, fresh)
+                save_index(index_path, fresh.values())
+        known |= fresh
     return [known[file.path] for file in files]

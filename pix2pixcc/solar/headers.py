@@ -36,10 +36,7 @@ def has_observer(header: fits.Header) -> bool:
 def sunpy_map(header: fits.Header, path: str | os.PathLike | None = None) -> GenericMap:
     """Return SunPy's map of a header, which knows the habits of each instrument; it holds no pixels.
 
-    Raises
-    ------
-    UserError
-        The pointing, the time or the observer is missing; the message names the keyword and the file.
+    A `UserError` names the keyword of the pointing, the time or the observer that is missing.
     """
     import sunpy.map  # takes seconds to import: only those who need geometry pay
 
@@ -101,13 +98,7 @@ def _observer_and_times(source: GenericMap) -> tuple[tuple[float, float, float],
 
 
 def sky_of_header(header: fits.Header) -> fits.Header:
-    """Return the cards of any header that place its image, or each image of a cube, on the sky, in one spelling.
-
-    Raises
-    ------
-    UserError
-        The pointing, the time or the observer is missing.
-    """
+    """Return the cards of any header that place its image, or each image of a cube, on the sky, in one spelling."""
     source = sunpy_map(header)
     return _sky_header(source.data.shape, source.wcs.wcs, *_observer_and_times(source))
 
@@ -121,29 +112,19 @@ def set_times(header: fits.Header, start: datetime, middle: datetime) -> None:
     header["TIMESYS"] = "UTC"
 
 
-def registered_header(header: fits.Header, size: int, path: str | os.PathLike | None = None) -> fits.Header:
+def registered_header(header: fits.Header, size: int, source: GenericMap | None = None) -> fits.Header:
     """Return the header of the image that registration makes: helioprojective, north up, centred, with its observer.
 
     Parameters
     ----------
     header : `~astropy.io.fits.Header`
-        Of the raw image. SunPy reads the observer, the reference time and the pointing from it.
+        Of the raw image.
     size : int
         Side of the registered image, pixels: the Sun is at (size + 1) / 2, its radius `RADIUS_FRACTION` * size.
-    path : path, optional
-        Only for messages.
-
-    Raises
-    ------
-    UserError
-        The pointing, the time or the observer is missing.
+    source : `~sunpy.map.GenericMap`, optional
+        SunPy's map of `header`, where it is at hand: its pointing, observer and reference time count.
     """
-    return header_of_registered(sunpy_map(header, path), header, size)
-
-
-def header_of_registered(source: GenericMap, header: fits.Header, size: int) -> fits.Header:
-    """Return what `registered_header` does, for those who have SunPy's map of `header` at hand."""
-    registered = _registered_sky(size, *_observer_and_times(source))
+    registered = _registered_sky(size, *_observer_and_times(sunpy_map(header) if source is None else source))
     identity = identify(header)
     if identity is not None and (spacecraft := spacecraft_of(identity[0])):
         registered["OBSRVTRY"] = spacecraft.keyword
@@ -156,13 +137,7 @@ def header_of_registered(source: GenericMap, header: fits.Header, size: int) -> 
 
 
 def mean_header(headers: Sequence[fits.Header]) -> fits.Header:
-    """Return the header of a stack of one observer's registered images: the first one's, at the mean time and place.
-
-    Parameters
-    ----------
-    headers : sequence of `~astropy.io.fits.Header`
-        As `registered_header` makes them, of one size.
-    """
+    """Return the header of a stack of one observer's registered images: the first one's, at the mean time and place."""
     longitude = float(np.unwrap([header["HGLN_OBS"] for header in headers], period=360).mean())
     latitude, distance = (float(np.mean([header[key] for header in headers])) for key in ("HGLT_OBS", "DSUN_OBS"))
     start, middle = (mean_time([parse_utc(header[key]) for header in headers]) for key in ("DATE-OBS", "DATE-AVG"))

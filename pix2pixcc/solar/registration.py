@@ -6,7 +6,6 @@ side (Jeong et al. 2020, 2022).
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.io import fits
@@ -15,12 +14,9 @@ from scipy import ndimage
 
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.solar.geometry import disk_mask
-from pix2pixcc.solar.headers import header_of_registered, sunpy_map
+from pix2pixcc.solar.headers import registered_header, sunpy_map
 from pix2pixcc.solar.observations import Observation, calibrate, read_observation
 from pix2pixcc.utils import UserError
-
-if TYPE_CHECKING:
-    from sunpy.map import GenericMap
 
 DISK_MEDIAN = 100.0                  # of an EUV image within LIMB
 AFFINE_TOLERANCE = 0.05              # pixels
@@ -82,7 +78,8 @@ def _resample(image: np.ndarray, matrix: np.ndarray, offset: np.ndarray, size: i
                                     output=np.float32, order=1, mode="constant", cval=np.nan)
 
 
-def register(data: np.ndarray, header: fits.Header, size: int, path: str | os.PathLike | None = None) -> np.ndarray:
+def register(data: np.ndarray, header: fits.Header, size: int,
+             path: str | os.PathLike | None = None) -> tuple[np.ndarray, fits.Header]:
     """Bring an image to solar north up, the Sun's centre in the middle, its radius at `RADIUS_FRACTION` of the side.
 
     Parameters
@@ -98,15 +95,13 @@ def register(data: np.ndarray, header: fits.Header, size: int, path: str | os.Pa
 
     Returns
     -------
-    float32 ndarray (size, size)
+    image : float32 ndarray (size, size)
         NaN outside the raw frame and where the raw image has no value; values beside a gap are not touched by it.
+    header : `~astropy.io.fits.Header`
+        As by `registered_header`.
     """
-    return _register(data, sunpy_map(header, path), header, size, path)[0]
-
-
-def _register(data: np.ndarray, source: GenericMap, header: fits.Header, size: int,
-              path: str | os.PathLike | None) -> tuple[np.ndarray, fits.Header]:
-    registered = header_of_registered(source, header, size)
+    source = sunpy_map(header, path)
+    registered = registered_header(header, size, source)
     matrix, offset = _pixel_mapping(WCS(registered), source.wcs, size, path)
     data = np.asarray(data, dtype=np.float32)
     if np.isfinite(data.sum(dtype=np.float64)):
@@ -158,9 +153,8 @@ def prepare_channel(source: str | os.PathLike | Observation, size: int) -> tuple
         The file cannot be read, lacks a keyword, or its disk is dark.
     """
     observation = source if isinstance(source, Observation) else read_observation(source)
-    calibrated = calibrate(observation)
     path = observation.path
-    image, header = _register(calibrated, sunpy_map(observation.header, path), observation.header, size, path)
+    image, header = register(calibrate(observation), observation.header, size, path)
     time = observation.time.isoformat(timespec="seconds")
     if observation.is_magnetogram:
         channel = Channel.magnetogram(observation.name, time)

@@ -58,12 +58,14 @@ def write_archive(folder, times, spacecraft=("SDO",), passbands=("304", "193", "
             for passband in [*passbands, MAGNETOGRAM] if name == "SDO" else ["304", "195", "171"]:
                 if passband == MAGNETOGRAM:
                     camera = raw_camera(INSTRUMENTS["HMI"], observer, size)
-                    write_hmi(folder / raw_name(name, "magnetogram", when), 4 * scene(camera) - 400, camera, observer, when, random)
+                    path = folder / raw_name(name, "magnetogram", when)
+                    write_hmi(path, 4 * scene(camera) - 400, camera, observer, when, random)
                     continue
                 moment = when + timedelta(seconds=(AIA_OFFSET if name == "SDO" else EUVI_OFFSET)[passband])
                 camera = raw_camera(INSTRUMENTS["AIA" if name == "SDO" else name], observer, size)
-                (write_aia if name == "SDO" else write_euvi)(folder / raw_name(name, passband, moment), scene(camera), camera, observer,
-                                                             moment, passband, random)
+                write = write_aia if name == "SDO" else write_euvi
+                path = folder / raw_name(name, passband, moment)
+                write(path, scene(camera), camera, observer, moment, passband, random)
     return folder
 
 
@@ -88,7 +90,8 @@ def twenty_days(tmp_path_factory):
 
 
 def prepare(kind, raw, out, *flags, n_workers=1):
-    return command.main([kind, "--raw", str(raw), "--out", str(out), "--size", str(SIZE), "--n_workers", str(n_workers), *flags])
+    return command.main([kind, "--raw", str(raw), "--out", str(out), "--size", str(SIZE),
+                         "--n_workers", str(n_workers), *flags])
 
 
 def skipped(out):
@@ -142,7 +145,8 @@ def test_pairs_become_cubes_of_one_name_in_the_folders_that_train_and_test_read(
     magnetogram, header = fits.getdata(tmp_path / "Train/Target/sdo_20110305_120004.fits", header=True)
     assert magnetogram.shape == (1, SIZE, SIZE)
     assert (header["CHAN1"], header["CLOW1"], header["CHIGH1"], header["BUNIT"]) == (MAGNETOGRAM, -1500, 1500, "G")
-    assert np.corrcoef(magnetogram[0][disk_mask(SIZE)], image[2][disk_mask(SIZE)])[0, 1] > 0.95        # HMI was upside down
+    disk = disk_mask(SIZE)
+    assert np.corrcoef(magnetogram[0][disk], image[2][disk])[0, 1] > 0.95        # HMI was upside down
     printed = capsys.readouterr().out
     assert "1 to train, 1 to test" in printed
     assert "written      2, already there 0" in printed
@@ -154,7 +158,8 @@ def test_any_list_of_passbands_in_its_order(tmp_path, passbands):
     raw = write_archive(tmp_path / "raw", [NOON], passbands=sorted(passbands))
     assert prepare("train", raw, tmp_path / "out", "--channels", *passbands) == 0
     header = fits.getheader(next((tmp_path / "out/Train/Input").iterdir()))
-    assert [channel.name for channel in read_channel_cards(header, len(passbands))] == [f"SDO/AIA {one}" for one in passbands]
+    channels = read_channel_cards(header, len(passbands))
+    assert [channel.name for channel in channels] == [f"SDO/AIA {one}" for one in passbands]
 
 
 def test_a_frontside_reference_makes_seven_channels_and_keeps_the_test_unseen(tmp_path, capsys):
@@ -168,15 +173,18 @@ def test_a_frontside_reference_makes_seven_channels_and_keeps_the_test_unseen(tm
         ("SDO/AIA 304", "2011-04-01T18"), ("SDO/AIA 193", "2011-04-01T18"), ("SDO/AIA 171", "2011-04-01T17"),
         ("SDO/AIA 304", "2011-03-05T12"), ("SDO/AIA 193", "2011-03-05T12"), ("SDO/AIA 171", "2011-03-05T11"),
         (MAGNETOGRAM, "2011-03-05T11")]
-    assert cubes(tmp_path / "out" / "Train") == []                   # the reference of day 54.5 is the test; day 58 has none
+    # The reference of day 54.5 is the test; day 58 has none.
+    assert cubes(tmp_path / "out" / "Train") == []
     assert "1 dropped, which saw the Sun within 1 days of a test pair" in capsys.readouterr().out
-    assert prepare("train", raw, tmp_path / "told", "--frontside_reference", "--test_dates", "2011-04-01", "--allow_overlap") == 0
+    flags = ["--frontside_reference", "--test_dates", "2011-04-01", "--allow_overlap"]
+    assert prepare("train", raw, tmp_path / "told", *flags) == 0
     assert cubes(tmp_path / "told" / "Train" / "Input") == ["sdo_20110429_000004.fits"]
 
 
 def test_a_test_set_chosen_after_its_pairs_were_written_for_training_is_refused(two_times, tmp_path):
     prepare("train", two_times, tmp_path)
-    with pytest.raises(UserError, match="already holds 1 pairs that show the Sun of the test set, the first of 2011-03-08T12:00"):
+    message = "already holds 1 pairs that show the Sun of the test set, the first of 2011-03-08T12:00"
+    with pytest.raises(UserError, match=message):
         prepare("train", two_times, tmp_path, "--test_dates", "2011-03-08")
     assert cubes(tmp_path / "Test") == []
 
@@ -214,8 +222,8 @@ def test_farside_inputs_take_the_frontside_of_when_that_longitude_faced_earth(tm
     assert prepare("farside", raw, tmp_path / "out", "--frontside_reference") == 0
     header = fits.getheader(next((tmp_path / "out").glob("*.fits")))
     assert [(one.name, one.time) for one in read_channel_cards(header, 7)][3:] == [
-        ("SDO/AIA 304", "2011-02-13T09:19:06"), ("SDO/AIA 193", "2011-02-13T09:19:06"), ("SDO/AIA 171", "2011-02-13T09:18:59"),
-        (MAGNETOGRAM, "2011-02-13T09:17:55")]
+        ("SDO/AIA 304", "2011-02-13T09:19:06"), ("SDO/AIA 193", "2011-02-13T09:19:06"),
+        ("SDO/AIA 171", "2011-02-13T09:18:59"), (MAGNETOGRAM, "2011-02-13T09:17:55")]
     assert header["OBSRVTRY"] == "STEREO_B"
 
 
@@ -225,7 +233,8 @@ def test_the_same_is_done_in_memory_for_a_model_by_its_channels(stereo):
     prepared = prepare_group(groups[1], SIZE)
     assert missing == []
     assert prepared.data.shape == (3, SIZE, SIZE)
-    assert [channel.name for channel in prepared.channels] == ["STEREO/EUVI-B 304", "STEREO/EUVI-B 195", "STEREO/EUVI-B 171"]
+    names = [channel.name for channel in prepared.channels]
+    assert names == ["STEREO/EUVI-B 304", "STEREO/EUVI-B 195", "STEREO/EUVI-B 171"]
     assert prepared.time.replace(microsecond=0) == datetime(2011, 3, 5, 12, 1, 37)
 
 
@@ -247,10 +256,15 @@ def black_blocks(data):
     return data
 
 
+def half_lost(data):
+    return np.where(np.arange(64)[:, None] < 30, np.nan, data)
+
+
 FAULTS = {
     "QUALITY": (("171",), lambda path: set_cards(path, QUALITY=0x40000000), "QUALITY = 0x40000000"),
     "missing keyword": (("171",), lambda path: set_cards(path, EXPTIME=None), "keyword EXPTIME is missing"),
     "missing pointing": (("171",), lambda path: set_cards(path, CDELT1=None), "CDELT1 is missing"),
+    "odd scale of time": (("171",), lambda path: set_cards(path, TIMESYS=""), "Scale '' is not in the allowed scales"),
     "zero exposure": (("171",), lambda path: set_cards(path, EXPTIME=0.0), "EXPTIME = 0"),
     "truncated": (("171",), lambda path: path.write_bytes(path.read_bytes()[:-3000]), "truncated"),
     "unreadable": (("171",), lambda path: path.write_text("404 not found"), "not a FITS file"),
@@ -258,8 +272,7 @@ FAULTS = {
     "median": (("171",), lambda path: set_pixels(path, lambda data: data - 1000), "the median on the disk is"),
     "partial": (("171",), lambda path: set_pixels(path, lambda data: data[:16]), "a partial image of 64 x 16 pixels"),
     "disk": (("171",), lambda path: set_cards(path, CRPIX1=5.0), "the disk does not fit in the frame"),
-    "missing blocks": (("HMI",), lambda path: set_pixels(path, lambda data: np.where(np.arange(64)[:, None] < 30, np.nan, data)),
-                       "of the disk is missing"),
+    "missing blocks": (("HMI",), lambda path: set_pixels(path, half_lost), "of the disk is missing"),
 }
 
 
@@ -336,15 +349,17 @@ def test_a_cube_of_the_same_time_that_other_files_made_before_is_pointed_out(two
 
 
 def test_nothing_complete_is_an_error_that_says_what_there_is(two_times, tmp_path, capsys):
-    with pytest.raises(UserError, match=r"(?s)no time has all that is needed. Good files: 0 of SDO/AIA 211, 2 of SDO/HMI magnetogram"):
+    message = "no time has all that is needed. Good files: 0 of SDO/AIA 211, 2 of SDO/HMI magnetogram"
+    with pytest.raises(UserError, match=message):
         prepare("train", two_times, tmp_path, "--channels", "211")
     with pytest.raises(UserError, match="0 of STEREO/EUVI-A 171"):
         prepare("farside", two_times, tmp_path)
 
 
 @pytest.mark.parametrize(("flags", "message"), [
-    (["--channels", "172"], "--channels 172: AIA has no such passband"), (["--channels", "193", "195"], "stands there twice"),
-    (["--shard", "0/3"], "--shard 0/3"), (["--shard", "half"], "--shard half"), (["--cadence", "often"], "--cadence often"),
+    (["--channels", "172"], "--channels 172: AIA has no such passband"),
+    (["--channels", "193", "195"], "stands there twice"), (["--shard", "0/3"], "--shard 0/3"),
+    (["--shard", "half"], "--shard half"), (["--cadence", "often"], "--cadence often"),
     (["--test_months", "0"], "--test_months 0"), (["--raw", "/nowhere"], "/nowhere: there is no such folder")])
 def test_flags_that_make_no_sense_are_refused_by_name(two_times, tmp_path, flags, message):
     with pytest.raises(UserError, match=message):
@@ -358,8 +373,8 @@ def test_what_is_there_is_not_made_again_unless_its_files_or_settings_changed(tw
     raw, out = copy_of(two_times, tmp_path / "raw"), tmp_path / "out"
     prepare("train", raw, out)
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.fits")}
-    opened = []
-    monkeypatch.setattr(preparation, "read_observation", lambda path, real=preparation.read_observation: opened.append(path) or real(path))
+    opened, real = [], preparation.read_observation
+    monkeypatch.setattr(preparation, "read_observation", lambda path: opened.append(path) or real(path))
     prepare("train", raw, out)
     assert "written      0, already there 2" in capsys.readouterr().out
     assert opened == []
@@ -384,8 +399,8 @@ def test_bad_pixels_are_remembered_and_still_listed(two_times, tmp_path, monkeyp
     shutil.copy(bad, raw / "spare.fits")
     set_pixels(bad, lambda data: 0 * data + 7)
     prepare("train", raw, out)
-    opened = []
-    monkeypatch.setattr(preparation, "read_observation", lambda path, real=preparation.read_observation: opened.append(path) or real(path))
+    opened, real = [], preparation.read_observation
+    monkeypatch.setattr(preparation, "read_observation", lambda path: opened.append(path) or real(path))
     prepare("train", raw, out)
     assert opened == []
     assert skipped(out) == {bad.name: "a constant image"}
@@ -436,8 +451,8 @@ def test_an_interruption_leaves_whole_files_and_says_how_to_go_on(two_times, tmp
 def test_a_killed_run_leaves_no_half_cube_and_goes_on_where_it_stopped(twenty_days, tmp_path, blow, n_workers):
     out = tmp_path / "out"
     flags = ["train", "--raw", str(twenty_days), "--out", str(out), "--channels", "171", "--size", "256", "--n_workers"]
-    process = subprocess.Popen([sys.executable, str(ROOT / "pix2pixCC_Prepare.py"), *flags, str(n_workers)], stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([sys.executable, str(ROOT / "pix2pixCC_Prepare.py"), *flags, str(n_workers)],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while len(list((out / "Train" / "Input").glob("sdo*"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.002)
@@ -475,7 +490,7 @@ def scaled(image, channel):
 
 
 def test_cubes_from_raw_files_agree_with_the_sun_itself(tmp_path):
-    """Pixel by pixel, in data units and as a model is fed. (A Sun drawn for small images lacks the texture of large ones.)"""
+    """Pixel by pixel, in data units and as a model is fed. (A small Sun lacks the texture of a large one.)"""
     size = 512
     write_raw(tmp_path / "raw", times=[NOON], size=2 * size, passbands=("304", "193", "171"), n_workers=1, progress=False)
     flags = ["--raw", str(tmp_path / "raw"), "--size", str(size), "--n_workers", "1"]
@@ -489,6 +504,7 @@ def test_cubes_from_raw_files_agree_with_the_sun_itself(tmp_path):
         for image, channel in zip(data, read_channel_cards(header, len(data)), strict=True):
             when, passband = datetime.fromisoformat(channel.time), channel.name.split()[-1]
             observer = observer_at(header["OBSRVTRY"].replace("_", "-"), when)
-            truth = sun.magnetogram(observer, when, size) if passband == "magnetogram" else sun.euv(passband, observer, when, size)
+            truth = (sun.magnetogram(observer, when, size) if passband == "magnetogram"
+                     else sun.euv(passband, observer, when, size))
             assert np.corrcoef(image[disk], truth[disk])[0, 1] >= 0.99, channel.name
             assert np.corrcoef(scaled(image, channel)[disk], scaled(truth, channel)[disk])[0, 1] >= 0.99, channel.name

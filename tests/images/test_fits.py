@@ -61,12 +61,13 @@ def test_the_shape_is_checked_before_the_pixels_are_read(tmp_path):
 
 
 def test_a_missing_file_and_damaged_pixels_are_named_in_one_line(tmp_path):
-    with pytest.raises(UserError, match=r"cannot read .*a\.fits: No such file or directory\. Check the name"), open_image(tmp_path / "a.fits"):
+    message = r"cannot read .*a\.fits: No such file or directory\. Check the name"
+    with pytest.raises(UserError, match=message), open_image(tmp_path / "a.fits"):
         pytest.fail("it was opened")
     damaged = compressed(tmp_path / "b.fits").read_bytes()[:-2880] + 2880 * b"\xff"
     (tmp_path / "b.fits").write_bytes(damaged)
-    with (pytest.raises(UserError, match=r"cannot read .*b\.fits: it is damaged, or not FITS \(.*\); replace it with a good copy") as caught,
-          open_image(tmp_path / "b.fits") as hdu):
+    message = r"cannot read .*b\.fits: it is damaged, or not FITS \(.*\); replace it with a good copy"
+    with pytest.raises(UserError, match=message) as caught, open_image(tmp_path / "b.fits") as hdu:
         np.sum(hdu.data)
     assert "\n" not in str(caught.value)
 
@@ -84,20 +85,21 @@ def test_a_keyword_is_asked_for_by_name_and_file():
     header = fits.Header({"EXPTIME": 2, "EMPTY": "", "NAME": "EUVI", "NOTHING": None})
     assert required(header, "NAME") == "EUVI" and required_number(header, "EXPTIME") == 2.0
     for keyword in ("EMPTY", "NOTHING", "AWAY"):
-        with pytest.raises(UserError, match=rf"a\.fits: keyword {keyword} is missing; download the file again, or leave it out"):
+        message = rf"a\.fits: keyword {keyword} is missing; download the file again, or leave it out"
+        with pytest.raises(UserError, match=message):
             required(header, keyword, "a.fits")
     with pytest.raises(UserError, match="FITS header: keyword NAME = 'EUVI' should be a number"):
         required_number(header, "NAME")
 
 
-@pytest.mark.parametrize(("value", "expected"), [(1, True), (-0.5, True), (float("nan"), False), (float("inf"), False), ("1", False),
-                                                 (None, False)])
+@pytest.mark.parametrize(("value", "expected"), [(1, True), (-0.5, True), (float("nan"), False), (float("inf"), False),
+                                                 ("1", False), (None, False)])
 def test_a_number_is_finite(value, expected):
     assert is_number(value) is expected
 
 
-@pytest.mark.parametrize("cards", [{"NAXIS": 10**18}, {"NAXIS": -1}, {"NAXIS1": -8}, {"NAXIS1": 10**9}, {"NAXIS1": 10**18},
-                                   {"BITPIX": "'wide'"}])
+@pytest.mark.parametrize("cards", [{"NAXIS": 10**18}, {"NAXIS": -1}, {"NAXIS1": -8}, {"NAXIS1": 10**9},
+                                   {"NAXIS1": 10**18}, {"BITPIX": "'wide'"}])
 def test_a_damaged_header_ends_in_an_error_at_once(tmp_path, cards):
     fits.PrimaryHDU(DATA).writeto(tmp_path / "a.fits")
     (tmp_path / "a.fits").write_bytes(with_cards((tmp_path / "a.fits").read_bytes(), **cards))
@@ -105,8 +107,8 @@ def test_a_damaged_header_ends_in_an_error_at_once(tmp_path, cards):
         find_image(tmp_path / "a.fits")
 
 
-@pytest.mark.parametrize("cards", [{"TFIELDS": 10**18}, {"ZNAXIS": 10**18}, {"ZNAXIS1": 9}, {"ZTILE1": 10**9}, {"ZTILE1": 0}, {"ZTILE2": 2},
-                                   {"PCOUNT": -1}, {"PCOUNT": 10**9}])
+@pytest.mark.parametrize("cards", [{"TFIELDS": 10**18}, {"ZNAXIS": 10**18}, {"ZNAXIS1": 9}, {"ZTILE1": 10**9},
+                                   {"ZTILE1": 0}, {"ZTILE2": 2}, {"PCOUNT": -1}, {"PCOUNT": 10**9}])
 def test_a_damaged_compressed_image_is_refused_before_it_is_opened(tmp_path, cards):
     damaged = with_cards(compressed(tmp_path / "a.fits").read_bytes(), **cards)
     (tmp_path / "a.fits").write_bytes(damaged)

@@ -31,7 +31,8 @@ def raw(tmp_path):
         hdus.writeto(folder / "SDO" / "aia.fit")
     header = aia[1].copy()
     header["LVL_NUM"], header["DATE-OBS"] = 1.5, "2011-02-15T00:12:00.34"
-    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(aia[0].astype("f4"), header)]).writeto(folder / "SDO" / "AIA" / "2011" / "x.fits.fz")
+    level_15 = fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(aia[0].astype("f4"), header)])
+    level_15.writeto(folder / "SDO" / "AIA" / "2011" / "x.fits.fz")
     with fits.open(SUNPY / "resampled_hmi.fits") as hdus:
         hdus[0].header["CONTENT"], hdus[0].header["BUNIT"] = "MAGNETOGRAM", "Gauss"
         hdus.writeto(folder / "SDO" / "hmi.m_45s.fits", output_verify="silentfix+ignore")
@@ -45,8 +46,8 @@ def by_name(records):
 
 def test_every_instrument_level_compression_and_extension_is_found(raw):
     records = index_archive([raw], progress=False)
-    assert sorted(record.name for record in records) == ["SDO/AIA 171", "SDO/AIA 171", "SDO/HMI magnetogram", "STEREO/EUVI-A 171",
-                                                          "STEREO/EUVI-B 171"]
+    assert sorted(record.name for record in records) == [
+        "SDO/AIA 171", "SDO/AIA 171", "SDO/HMI magnetogram", "STEREO/EUVI-A 171", "STEREO/EUVI-B 171"]
     assert [record.problem for record in records] == [""] * 5
     assert sorted(record.level for record in records if record.name == "SDO/AIA 171") == [1.0, 1.5]
     assert by_name(records)["STEREO/EUVI-A 171"].longitude == pytest.approx(87.0596, abs=1e-3)
@@ -58,7 +59,8 @@ def test_every_instrument_level_compression_and_extension_is_found(raw):
 def test_a_second_scan_opens_no_file_and_a_changed_file_is_read_again(raw, tmp_path, monkeypatch):
     first = index_archive([raw], tmp_path / "index", progress=False)
     opened = []
-    monkeypatch.setattr(archive, "read_record", lambda record, real=archive.read_record: opened.append(record.path) or real(record))
+    real = archive.read_record
+    monkeypatch.setattr(archive, "read_record", lambda record: opened.append(record.path) or real(record))
     assert index_archive([raw], tmp_path / "index", progress=False) == first
     assert opened == []
     touched = raw / "SDO" / "aia.fit"

@@ -1,5 +1,8 @@
 """Files are grouped by observer and time, on records that no file stands behind."""
+import subprocess
+import sys
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from records import START, record, sdo
@@ -26,7 +29,8 @@ def paths(group):
 
 
 def test_channels_come_in_the_order_that_was_asked_for():
-    pairs, missing = frontside_pairs(sdo(passbands=("94", "131", "171", "193", "211", "304")), ["304", "211", "94", "171", "131", "193"])
+    records = sdo(passbands=("94", "131", "171", "193", "211", "304"))
+    pairs, missing = frontside_pairs(records, ["304", "211", "94", "171", "131", "193"])
     assert paths(pairs[0].input) == [f"SDO/AIA {one} 0" for one in ("304", "211", "94", "171", "131", "193")]
     assert paths(pairs[0].target) == [f"{MAGNETOGRAM} 0"]
     assert missing == []
@@ -44,7 +48,8 @@ def test_images_are_paired_within_the_tolerance_and_what_is_missing_is_named():
 
 
 def test_an_image_serves_one_time_and_the_closest_together_are_taken_first():
-    records = [record("SDO/AIA 171", minute) for minute in (0, 6, 12)] + [record(MAGNETOGRAM, minute) for minute in (5, 13)]
+    records = [record("SDO/AIA 171", minute) for minute in (0, 6, 12)]
+    records += [record(MAGNETOGRAM, minute) for minute in (5, 13)]
     pairs, missing = frontside_pairs(records, ["171"], tolerance=10)
     assert [(paths(pair.input), paths(pair.target)) for pair in pairs] == [
         (["SDO/AIA 171 6"], [f"{MAGNETOGRAM} 5"]), (["SDO/AIA 171 12"], [f"{MAGNETOGRAM} 13"])]
@@ -59,8 +64,10 @@ def test_a_cadence_takes_the_nearest_to_each_of_its_times():
 
 def test_of_one_exposure_the_higher_level_then_the_more_complete_then_the_larger_file_is_the_better():
     name = "SDO/AIA 171"
-    files = [record(name, 0.01, path="small", level=1.0, pixels=4), record(name, 0, path="holes", level=1.0, missing=9, pixels=16),
-             record(name, 0.02, path="large", level=1.0, pixels=16), record(name, 0, path="higher", level=1.5, missing=99)]
+    files = [record(name, 0.01, path="small", level=1.0, pixels=4),
+             record(name, 0, path="holes", level=1.0, missing=9, pixels=16),
+             record(name, 0.02, path="large", level=1.0, pixels=16),
+             record(name, 0, path="higher", level=1.5, missing=99)]
     exposures = Track.of(name, files).exposures
     assert [[one.path for one in exposure] for exposure in exposures] == [["higher", "large", "small", "holes"]]
     assert len(Track.of(name, [record(name, 0), record(name, 0.2)]).exposures) == 2        # AIA's cadence is 12 s
@@ -79,8 +86,7 @@ def test_bad_headers_take_no_part():
 
 
 def test_the_published_example_of_stereo_b():
-    euv = [record("STEREO/EUVI-B 304", -3 - 17 / 60, longitude=-94.782), record("STEREO/EUVI-B 195", 58 / 60, longitude=-94.782),
-           record("STEREO/EUVI-B 171", 14 + 28 / 60, longitude=-94.782)]
+    euv = euvi("B", -3 - 17 / 60, 58 / 60, 14 + 28 / 60)
     days = (datetime(2011, 2, 13, 9, 19, 20) - START).total_seconds() / 60
     front = [record(f"SDO/AIA {one}", days) for one in ("304", "193", "171")] + [record(MAGNETOGRAM, days + 75)]
     channels = farside_channels(["SDO/AIA 304", "SDO/AIA 193", "SDO/AIA 171"] * 2 + [MAGNETOGRAM])
@@ -89,7 +95,8 @@ def test_the_published_example_of_stereo_b():
     assert groups[0].observer == "STEREO-B"
     assert groups[0].time == datetime(2011, 3, 5, 12, 4, 3)
     assert [choice.name for choice in groups[0].choices] == [
-        "STEREO/EUVI-B 304", "STEREO/EUVI-B 195", "STEREO/EUVI-B 171", "SDO/AIA 304", "SDO/AIA 193", "SDO/AIA 171", MAGNETOGRAM]
+        "STEREO/EUVI-B 304", "STEREO/EUVI-B 195", "STEREO/EUVI-B 171", "SDO/AIA 304", "SDO/AIA 193", "SDO/AIA 171",
+        MAGNETOGRAM]
     assert groups[0].choices[6].candidates[0].when == datetime(2011, 2, 13, 10, 34, 20)
 
 
@@ -118,3 +125,9 @@ def test_the_channels_of_a_model_tell_what_a_farside_input_needs():
     assert farside_channels(["SDO/AIA 171"]) == ["STEREO/EUVI 171"]
     with pytest.raises(UserError, match=r"SDO/AIA 131.*EUVI has no such passband"):
         farside_channels(["SDO/AIA 131"])
+
+
+def test_pairing_does_not_pay_for_sunpy():
+    code = "import sys, pix2pixcc.preparation.pairing; print(sorted({'sunpy', 'scipy', 'torch'} & set(sys.modules)))"
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True).stdout == "[]\n"

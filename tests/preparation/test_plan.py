@@ -31,14 +31,16 @@ def days(*numbers):
 
 
 @pytest.mark.parametrize(("command", "given", "own"), [
-    ("train", ["304", "195", "171"], AIA), ("train", ["94", "4500"], ["94", "4500"]), ("farside", ["193", "284"], ["195", "284"])])
+    ("train", ["304", "195", "171"], AIA), ("train", ["94", "4500"], ["94", "4500"]),
+    ("farside", ["193", "284"], ["195", "284"])])
 def test_passbands_are_called_by_the_instruments_own_names(command, given, own):
     assert checked_passbands(given, command) == own
 
 
 @pytest.mark.parametrize(("command", "given", "message"), [
     ("farside", ["94"], "--channels 94: EUVI has no such passband; it has 171, 195, 284, 304"),
-    ("train", ["284"], "--channels 284: AIA has no such passband"), ("farside", ["195", "193"], "--channels 195 193: a passband")])
+    ("train", ["284"], "--channels 284: AIA has no such passband"),
+    ("farside", ["195", "193"], "--channels 195 193: a passband")])
 def test_a_passband_that_is_not_there_or_there_twice_is_refused(command, given, message):
     with pytest.raises(UserError, match=message):
         checked_passbands(given, command)
@@ -66,20 +68,22 @@ def test_pairs_go_to_train_or_test_each_to_its_two_folders(tmp_path):
     plan = plan_training(days(0, 2, 2.5), request(tmp_path, AIA), TestDays.parse([], ["2011-03-07"]), 1.0)
     assert [job.folders for job in plan.jobs] == [tuple(str(tmp_path / part / side) for side in ("Input", "Target"))
                                                   for part in ("Train", "Test")]
-    assert plan.note == ("pairs        1 to train, 1 to test; 1 dropped, which saw the Sun within 1 days of a test pair "
-                         "(--test_gap, --allow_overlap)")
+    assert plan.note == ("pairs        1 to train, 1 to test; 1 dropped, which saw the Sun within 1 days of a test "
+                         "pair (--test_gap, --allow_overlap)")
 
 
 def test_an_image_that_nearly_completes_a_time_is_named_and_a_time_with_fewer_than_half_is_not_asked_about(tmp_path):
     late = record("SDO/AIA 171", 25, path="late")
-    plan = plan_training([*days(1), *sdo(passbands=("304", "193")), late], request(tmp_path, AIA), TestDays.parse([], []), 1.0)
+    no_test = TestDays.parse([], [])
+    plan = plan_training([*days(1), *sdo(passbands=("304", "193")), late], request(tmp_path, AIA), no_test, 1.0)
     assert plan.near == {"late": "a time off the group: the nearest is 25 min off (--tolerance 10)"}
     alone = [*days(1), record("SDO/AIA 304", 0), late]
-    assert plan_training(alone, request(tmp_path, AIA), TestDays.parse([], []), 1.0).near == {}
+    assert plan_training(alone, request(tmp_path, AIA), no_test, 1.0).near == {}
 
 
 def test_where_nothing_is_complete_the_message_counts_what_is_there(tmp_path):
-    with pytest.raises(UserError, match=r"(?s)Good files: 1 of STEREO/EUVI-A 195, 0 of STEREO/EUVI-A 304.*--raw and --channels"):
+    counts = "Good files: 1 of STEREO/EUVI-A 195, 0 of STEREO/EUVI-A 304"
+    with pytest.raises(UserError, match=rf"(?s){counts}.*--raw and --channels"):
         plan_farside([record("STEREO/EUVI-A 195")], request(tmp_path, ["304", "195"]))
 
 

@@ -1,4 +1,4 @@
-"""One disk, however it is asked for: from a header, without one, by SunPy's sphere, by a camera, by a picture's view."""
+"""One disk, however it is asked for: from a header, without one, on the sphere, by a camera, by a picture's view."""
 from __future__ import annotations
 
 import warnings
@@ -9,7 +9,15 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from observation_files import AIA, EUVI_A, EUVI_B, EUVI_HEADER, HMI, disk_image, pointed, real_header, rescaled
 
-from pix2pixcc.solar.geometry import LIMB, RADIUS_FRACTION, RSUN_METRES, disk_mask, disk_of_header, is_helioprojective, registered_disk
+from pix2pixcc.solar.geometry import (
+    LIMB,
+    RADIUS_FRACTION,
+    RSUN_METRES,
+    disk_mask,
+    disk_of_header,
+    is_helioprojective,
+    registered_disk,
+)
 from pix2pixcc.solar.headers import registered_header
 from pix2pixcc.synthetic_sun.camera import Camera
 from pix2pixcc.utils import UserError
@@ -49,7 +57,8 @@ def test_distances_in_a_registered_image_are_those_on_the_sphere(path):
     header = registered_header(real_header(path), 128)
     disk = disk_of_header(header, (128, 128))
     np.testing.assert_allclose(disk.distance, elongation_sine(header, (128, 128)), rtol=1e-9)       # angles of float64
-    assert disk.centre == pytest.approx((63.5, 63.5), abs=1e-6) and disk.radius == pytest.approx(RADIUS_FRACTION * 128, rel=1e-9)
+    assert disk.centre == pytest.approx((63.5, 63.5), abs=1e-6)
+    assert disk.radius == pytest.approx(RADIUS_FRACTION * 128, rel=1e-9)
 
 
 @pytest.mark.parametrize("path", [EUVI_A, EUVI_B, AIA, HMI], ids=lambda path: path.name)
@@ -64,7 +73,8 @@ def test_a_pixel_covers_its_solid_angle_at_the_suns_distance():
     header = registered_header(real_header(AIA), 128)
     side = np.radians(header["CDELT1"] / 3600) * header["DSUN_OBS"] * 100
     assert disk_of_header(header, (128, 128)).pixel_area == pytest.approx(side ** 2, rel=1e-9)
-    assert registered_disk((128, 128)).pixel_area == pytest.approx((100 * RSUN_METRES / (RADIUS_FRACTION * 128)) ** 2, rel=1e-12)
+    side = 100 * RSUN_METRES / (RADIUS_FRACTION * 128)
+    assert registered_disk((128, 128)).pixel_area == pytest.approx(side ** 2, rel=1e-12)
 
 
 def test_the_disk_of_a_raw_header_is_found_off_centre_and_rolled():

@@ -59,7 +59,8 @@ def test_has_observer_wants_place_scale_and_time():
 
 def test_the_header_of_a_stack_is_at_the_mean_time_and_place():
     headers = [registered_header(real_header(EUVI_B), 64) for _ in range(3)]
-    for header, longitude, distance, start in zip(headers, (179.9, -179.9, -179.7), (1.5e11, 1.51e11, 1.52e11), (43, 58, 88), strict=True):
+    places, starts = ((179.9, 1.5e11), (-179.9, 1.51e11), (-179.7, 1.52e11)), (43, 58, 88)
+    for header, (longitude, distance), start in zip(headers, places, starts, strict=True):
         header["HGLN_OBS"], header["DSUN_OBS"] = longitude, distance
         header["DATE-OBS"] = f"2011-03-05T12:{start // 60:02d}:{start % 60:02d}"
     mean = mean_header(headers)
@@ -87,7 +88,8 @@ def test_any_header_can_be_written_in_one_spelling(path):
     points = np.array([[0.0, 10], [50, 40], [99, 0]])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        expected = sunpy.map.Map(np.zeros((header["NAXIS2"], header["NAXIS1"])), real_header(path)).wcs.wcs_pix2world(points, 0)
+        whole = sunpy.map.Map(np.zeros((header["NAXIS2"], header["NAXIS1"])), real_header(path))
+        expected = whole.wcs.wcs_pix2world(points, 0)
     np.testing.assert_allclose(WCS(sky).wcs_pix2world(points, 0), expected, atol=1e-9)
     assert sky["NAXIS"] == 2 and "NAXIS3" not in sky
 
@@ -100,7 +102,8 @@ def test_a_scale_given_as_a_cd_matrix_is_understood():
     for keyword in ("PC1_1", "PC1_2", "PC2_1", "PC2_2"):
         del header[keyword]
     assert has_observer(header)
-    np.testing.assert_allclose(WCS(sky_of_header(header)).pixel_scale_matrix, WCS(expected).pixel_scale_matrix, atol=1e-12)
+    found = sky_of_header(header)
+    np.testing.assert_allclose(WCS(found).pixel_scale_matrix, WCS(expected).pixel_scale_matrix, atol=1e-12)
 
 
 def test_an_observer_that_is_not_told_is_asked_for_by_keyword():

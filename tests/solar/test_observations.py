@@ -14,6 +14,7 @@ from pix2pixcc.solar.observations import (
     calibrate,
     identify,
     is_missing,
+    mean_time,
     parse_utc,
     read_header,
     read_observation,
@@ -31,7 +32,8 @@ def euvi(data: np.ndarray, **cards: object) -> Observation:
 @pytest.mark.parametrize(("path", "name", "time"), [
     (EUVI_A, "STEREO/EUVI-A 171", datetime(2011, 2, 15, 0, 14, 0, 6000)),
     (EUVI_B, "STEREO/EUVI-B 171", datetime(2011, 2, 15, 0, 14, 33, 645000)),
-    (AIA, "SDO/AIA 171", datetime(2011, 2, 15, 0, 0, 0, 340000)), (EUVI_HEADER, "STEREO/EUVI-A 171", datetime(2009, 6, 15, 0, 9, 0, 6000))],
+    (AIA, "SDO/AIA 171", datetime(2011, 2, 15, 0, 0, 0, 340000)),
+    (EUVI_HEADER, "STEREO/EUVI-A 171", datetime(2009, 6, 15, 0, 9, 0, 6000))],
     ids=lambda value: getattr(value, "name", None))
 def test_real_headers_say_what_they_are_and_when(path, name, time):
     assert identify(real_header(path)) == (name, time)
@@ -42,7 +44,8 @@ def test_hmi_magnetograms_are_known_and_other_hmi_images_are_not():
     assert identify(real_header(HMI)) is None          # continuum intensity
 
 
-@pytest.mark.parametrize("name", ["hmi_synoptic.header", "lasco_c3.header", "gong_magnetogram.header", "cor1_20090615_000500_s4c1A.header"])
+@pytest.mark.parametrize("name", ["hmi_synoptic.header", "lasco_c3.header", "gong_magnetogram.header",
+                                  "cor1_20090615_000500_s4c1A.header"])
 def test_other_instruments_and_synoptic_charts_are_not_taken_for_ours(name):
     assert identify(real_header(EUVI_HEADER.with_name(name))) is None
 
@@ -59,12 +62,20 @@ def test_times_of_fits_and_of_jsoc_are_utc():
         parse_utc("noon")
 
 
+def test_the_mean_time_of_the_published_inputs():
+    times = [datetime(2011, 3, 5, 11, 56, 43), datetime(2011, 3, 5, 12, 0, 58), datetime(2011, 3, 5, 12, 14, 28)]
+    assert mean_time(times) == datetime(2011, 3, 5, 12, 4, 3)
+    with pytest.raises(ValueError, match="no times"):
+        mean_time([])
+
+
 # Reading
 
 def test_a_rice_compressed_image_in_hdu_1_is_read(tmp_path):
     data = np.arange(64 * 64, dtype=np.int16).reshape(64, 64)
     header = real_header(AIA)
-    fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(data, header, compression_type="RICE_1")]).writeto(tmp_path / "aia.fits")
+    compressed = fits.CompImageHDU(data, header, compression_type="RICE_1")
+    fits.HDUList([fits.PrimaryHDU(), compressed]).writeto(tmp_path / "aia.fits")
     observation = read_observation(tmp_path / "aia.fits")
     assert observation.name == "SDO/AIA 171" and observation.data.dtype == np.float32
     np.testing.assert_array_equal(observation.data, data)
@@ -79,7 +90,8 @@ def test_a_gzipped_file_is_read(tmp_path):
 def test_a_card_that_breaks_the_standard_does_not_cost_the_file(tmp_path):
     content = AIA.read_bytes()
     start = content.index(b"OSCNRMS =")
-    (tmp_path / "aia.fits").write_bytes(content[:start] + b"OSCNRMS =                 1.0.0".ljust(80) + content[start + 80:])
+    card = b"OSCNRMS =                 1.0.0".ljust(80)
+    (tmp_path / "aia.fits").write_bytes(content[:start] + card + content[start + 80:])
     observation = read_observation(tmp_path / "aia.fits")
     assert observation.name == "SDO/AIA 171" and "OSCNRMS" not in observation.header
 
@@ -96,7 +108,8 @@ def broken(tmp_path, kind):
         path = tmp_path / "truncated.fits.gz"
         path.write_bytes(gzip.compress(AIA.read_bytes())[:20000])
     elif kind == "table":
-        fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.0])])]).writeto(path)
+        table = fits.BinTableHDU.from_columns([fits.Column("a", "E", array=[1.0])])
+        fits.HDUList([fits.PrimaryHDU(), table]).writeto(path)
     elif kind == "damaged tile":
         image = np.random.default_rng(0).integers(0, 2000, (128, 128)).astype(np.int16)
         fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(image, compression_type="RICE_1")]).writeto(path)
@@ -109,7 +122,8 @@ def broken(tmp_path, kind):
 @pytest.mark.parametrize(("kind", "message"), [
     ("truncated", "is truncated"), ("text", "is not a FITS file"), ("empty", "is not a FITS file"),
     ("missing", "No such file"),
-    ("truncated gzip", "it is damaged, or not FITS"), ("damaged tile", "it is damaged, or not FITS .decompression error"),
+    ("truncated gzip", "it is damaged, or not FITS"),
+    ("damaged tile", "it is damaged, or not FITS .decompression error"),
     ("table", "no HDU with an image"), ("unknown", "neither EUVI, nor AIA")])
 def test_a_broken_file_is_named_in_one_line(tmp_path, kind, message):
     path = broken(tmp_path, kind)
@@ -157,7 +171,8 @@ def test_lost_blocks_of_euvi_have_no_value():
 def test_aia_is_divided_by_its_exposure_and_a_magnetogram_stays_in_gauss():
     observation = read_observation(AIA)
     np.testing.assert_allclose(calibrate(observation), observation.data / 2.000191, rtol=1e-5)
-    field = Observation(np.array([[-5.5, np.nan]], np.float32), magnetogram_header(), None, "SDO/HMI magnetogram", datetime(2014, 3, 1))
+    field = Observation(np.array([[-5.5, np.nan]], np.float32), magnetogram_header(), None, "SDO/HMI magnetogram",
+                        datetime(2014, 3, 1))
     np.testing.assert_array_equal(calibrate(field), field.data)
 
 

@@ -1,10 +1,10 @@
 """Where observers stand, against headers of real files."""
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 
 from pix2pixcc.solar.geometry import AU_METRES
-from pix2pixcc.solar.orbits import observer_at
+from pix2pixcc.solar.orbits import observer_at, reference_time
 
 
 @pytest.mark.parametrize(("name", "time", "longitude", "latitude", "metres"), [      # from headers of real files
@@ -22,3 +22,16 @@ def test_observers_stand_where_the_spacecraft_stood(name, time, longitude, latit
 def test_an_unknown_observer_is_named():
     with pytest.raises(ValueError, match="'SOHO' is none of SDO, STEREO-A, STEREO-B"):
         observer_at("SOHO", datetime(2011, 3, 1))
+
+
+def test_the_published_products_reference_time():
+    reference = reference_time(datetime(2011, 3, 5, 12, 4, 3), -94.782)
+    assert (datetime(2011, 3, 5, 12, 4, 3) - reference) / timedelta(days=1) == pytest.approx(20.09, abs=0.01)
+    assert abs(reference - datetime(2011, 2, 13, 9, 50)) < timedelta(minutes=5)
+
+
+def test_the_reference_time_of_the_front_side_is_now_and_just_east_of_it_a_rotation_ago():
+    now = datetime(2013, 1, 1)
+    assert reference_time(now, 0) == now == reference_time(now, 360)
+    assert now - reference_time(now, 90) == timedelta(days=27.2753 / 4)
+    assert now - reference_time(now, -1e-6) == pytest.approx(timedelta(days=27.2753), abs=timedelta(seconds=1))
