@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 from pix2pixcc.options import COUNT, POSITIVE, command_parser
-from pix2pixcc.utils import FORMATS
+from pix2pixcc.utils import FORMATS, limit_spinning
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -52,6 +52,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     make_parser().parse_args()              # --help and mistyped flags are answered before the rest is loaded
+limit_spinning()
 
 import functools
 import sys

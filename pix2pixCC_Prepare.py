@@ -15,7 +15,7 @@ import argparse
 from pix2pixcc.options import COUNT, POSITIVE, Help, command_parser, share
 from pix2pixcc.preparation.settings import MAX_MISSING, REFERENCE_TOLERANCE_MINUTES, SIZE, TOLERANCE_MINUTES
 from pix2pixcc.solar.instruments import AIA_OF_EUVI, EUVI_OF_AIA
-from pix2pixcc.utils import available_cores
+from pix2pixcc.utils import UserError, available_cores, limit_spinning, run_command
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -76,6 +76,7 @@ def add_flags(parser: argparse.ArgumentParser, channels: str, passbands: list[st
 
 if __name__ == "__main__":
     make_parser().parse_args()              # --help and mistyped flags are answered before SunPy is loaded
+limit_spinning()
 
 import signal
 import sys
@@ -92,7 +93,6 @@ from pix2pixcc.preparation.cubes import Job, make_cubes
 from pix2pixcc.preparation.holdout import TestDays
 from pix2pixcc.preparation.index import PRELOAD, index_archive
 from pix2pixcc.preparation.settings import Settings
-from pix2pixcc.utils import UserError, run_command
 
 INDEX_NAME = "headers.jsonl"
 INTERRUPTED = 128 + signal.SIGINT

@@ -9,7 +9,7 @@ import argparse
 from datetime import datetime, timedelta
 
 from pix2pixcc.options import COUNT, POSITIVE, WHOLE, at_least, command_parser, parse
-from pix2pixcc.utils import run_command
+from pix2pixcc.utils import limit_spinning, run_command
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -54,6 +54,7 @@ def _date(text: str) -> datetime:
 def main(argv: list[str] | None = None) -> None:
     """Write a data set of synthetic Suns."""
     opt = parse(make_parser(), argv)
+    limit_spinning()
     from pix2pixcc.synthetic_sun.datasets import write_pairs, write_raw
 
     shared = {"size": opt.size, "passbands": opt.passbands, "frontside_reference": opt.frontside_reference,

@@ -7,9 +7,11 @@
 Writes ./checkpoints/<dataset_name>/Image/Test/<iteration>/<input name>_AI.<ext> and a preview beside each.
 """
 from pix2pixcc.options import parse, scaling_flags, test_parser
+from pix2pixcc.utils import UserError, limit_spinning, run_command, stem_of
 
 if __name__ == "__main__":
     parse(test_parser())                     # --help and mistyped flags are answered before torch is loaded
+limit_spinning()
 
 import sys
 from collections.abc import Iterable, Iterator
@@ -29,7 +31,6 @@ from pix2pixcc.parallel.workers import in_order
 from pix2pixcc.training.data import ScalingFlags
 from pix2pixcc.training.folder import RunFolder
 from pix2pixcc.training.record import RunRecord
-from pix2pixcc.utils import UserError, run_command, stem_of
 from pix2pixcc.visuals.gallery import gallery
 
 

@@ -8,35 +8,81 @@
 Everything goes to ./checkpoints/<dataset_name>/. An iteration counts images, not steps.
 """
 from pix2pixcc.options import parse, scaling_flags, train_parser
+from pix2pixcc.utils import UserError, limit_spinning, run_command
 
 if __name__ == "__main__":
     parse(train_parser())                    # --help and mistyped flags are answered before torch is loaded
+limit_spinning()
 
 import sys
+from argparse import Namespace
+from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from pix2pixcc.images.verification import verify_dataset
 from pix2pixcc.networks import Discriminator, Generator, channel_repeats, initialise_weights
 from pix2pixcc.parallel.loading import batches_on
-from pix2pixcc.parallel.ranks import Ranks, half_precision, join_ranks, parameter_count, relaunch_on, seed_everything
+from pix2pixcc.parallel.ranks import Ranks, half_precision, join_ranks, over_ranks, relaunch_on, seed_everything
 from pix2pixcc.parallel.signals import StopSignals, exit_status
 from pix2pixcc.pipeline import Augmentation, ImageStream, PairDataset
 from pix2pixcc.training.data import ScalingFlags, TrainingData, find_training_data
 from pix2pixcc.training.folder import RunFolder
 from pix2pixcc.training.record import RunRecord
-from pix2pixcc.training.recorder import Recorder
-from pix2pixcc.training.resuming import Diverged, load_bare_weights, load_state, roll_back, starting_point, state_of
-from pix2pixcc.training.step import TERMS, AdversarialTraining, learning_rate
+from pix2pixcc.training.recorder import FolderRecorder, Recorder
+from pix2pixcc.training.resuming import load_bare_weights, load_state, roll_back, starting_point, state_of
+from pix2pixcc.training.schedule import Schedule, learning_rate
+from pix2pixcc.training.step import TERMS, AdversarialTraining
 from pix2pixcc.training.validation import SCORES, Sample, validate
-from pix2pixcc.utils import UserError, run_command
+
+
+@dataclass
+class Run:
+    """What the loop works with, from iteration `count` on; `lr_factor` is halved by every rollback."""
+
+    opt: Namespace
+    ranks: Ranks
+    folder: RunFolder
+    data: TrainingData
+    training: AdversarialTraining
+    schedule: Schedule
+    recorder: Recorder
+    signals: StopSignals
+    bar: tqdm
+    count: int
+    lr_factor: float
+
+    @property
+    def batch(self) -> int:
+        """Images per step, over all ranks."""
+        return self.opt.batch_size * self.ranks.size
+
+    def learning_rate(self, count: int) -> float:
+        """Return the rate of the step that begins after `count` images."""
+        opt = self.opt
+        return self.lr_factor * learning_rate(opt.lr, count // len(self.data.pairs), opt.n_epochs, opt.epoch_decay)
+
+    def stream(self, batch_size: int, start: int, **part: int) -> ImageStream:
+        """Return the order of the images from `start` on."""
+        return ImageStream(len(self.data.pairs), batch_size, seed=self.opt.seed, shuffle=not self.opt.no_shuffle,
+                           start=start, **part)
+
+    def batches(self, start: int) -> Iterator[dict]:
+        """Load this rank's batches from `start` to the end."""
+        opt, data, ranks = self.opt, self.data, self.ranks
+        dataset = PairDataset(data.pairs, input_ch=opt.input_ch, target_ch=opt.target_ch, data_size=data.size,
+                              seed=opt.seed, augmentation=Augmentation(opt.padding_size, opt.max_rotation_angle),
+                              input_scaling=data.input_scaling, target_scaling=data.target_scaling)
+        mine = self.stream(opt.batch_size, start, stop=self.schedule.end, rank=ranks.rank, world_size=ranks.size)
+        return batches_on(ranks.device, dataset, mine, opt.n_workers)
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Train, or go on; return the exit status."""
     opt = parse(train_parser(), argv)
     status = relaunch_on(opt.gpu_ids, [__file__, *(sys.argv[1:] if argv is None else argv)])
     if status is not None:
@@ -46,170 +92,160 @@ def main(argv: list[str] | None = None) -> int:
         seed_everything(opt.seed, opt.deterministic)
         data = ranks.on_first(lambda: find_data(opt, folder))
         generator, discriminator, repeats = build_networks(opt, ranks.device)
-        options = {name: value for name, value in vars(opt).items() if name != "given"}
-        record = RunRecord.from_run(options, data, ranks=ranks.size, repeats=repeats)
-        ranks.say(record.describe(data, device=str(ranks.device), parameters=(parameter_count(generator), parameter_count(discriminator))))
+        record = RunRecord.from_run({name: value for name, value in vars(opt).items() if name != "given"}, data,
+                                    ranks=ranks.size, repeats=repeats)
+        ranks.say(record.describe(data, (generator, discriminator), ranks.device))
         if opt.dry_run:
             return 0
         signals = stack.enter_context(StopSignals(speaks=ranks.is_first))
         ranks.on_first(lambda: stack.enter_context(folder.locked()))
-        return train(opt, folder, ranks, signals, data, generator, discriminator, repeats, record)
+        count, state = starting_point(folder, record, ranks, resume=opt.resume, latest_iter=opt.latest_iter,
+                                      allow_changed_options=opt.allow_changed_options)
+        if count and state is None:
+            load_bare_weights(folder, count, generator, discriminator)
+        training = start_training(opt, ranks, generator, discriminator, repeats)
+        lr_factor, resumed = (1.0, False) if state is None else (load_state(training, state, ranks), True)
+        del state                            # as large as all weights and both moments of each
+        schedule = Schedule(opt.report_freq, opt.display_freq, opt.save_freq, len(data.pairs),
+                            data.last_iteration(opt.n_epochs, opt.n_iterations))
+        with (start_recorder(opt, folder, ranks, data, record, count) as recorder,
+              tqdm(total=schedule.end, initial=count, unit="img", disable=not ranks.is_first, dynamic_ncols=True,
+                   mininterval=0.5 if sys.stderr.isatty() else 20) as bar):
+            if resumed:
+                recorder.complete(count, training.state_dict())
+            run = Run(opt, ranks, folder, data, training, schedule, recorder, signals, bar, count, lr_factor)
+            count, stop = train(run)
+        if stop and count < schedule.end:
+            ranks.say(f"stopped at iteration {count} of {schedule.end}, all saved; "
+                      "go on with the same command and --resume")
+            return exit_status(stop)
+        ranks.say(f"done: {folder.weights(count, 'G')}; see {folder.path / 'index.html'}")
+        return 0
 
 
-def find_data(opt, folder: RunFolder) -> TrainingData:
-    """The run's pairs, every file of them read once."""
+def train(run: Run) -> tuple[int, int]:
+    """Train to the end, or until a signal asks to stop; return the last iteration, and the signal's number or 0."""
+    training, schedule, recorder, ranks = run.training, run.schedule, run.recorder, run.ranks
+    count, stop, batches = run.count, 0, run.batches(run.count)
+    while count < schedule.end and not stop:
+        # Step both networks.
+        images = next(batches)
+        before, count, lr = count, count + run.batch, run.learning_rate(count)
+        training.set_learning_rate(lr)
+        training.step(images["input"], images["target"])
+        run.bar.update(run.batch)
+
+        # See what is due. Nothing is reported or saved of networks that have diverged.
+        stop = ranks.most(run.signals.received)
+        due = schedule.passed(before, count, stopping=stop > 0)
+        if due.asks_for_networks and (steps := ranks.most(training.steps_since_divergence())):
+            count = go_back(run, count, steps)
+            batches = run.batches(count)
+            continue
+
+        # Report the losses since the last report.
+        if due.report:
+            losses = dict(zip(TERMS, ranks.mean(training.mean_losses()).tolist(), strict=True))
+            run.bar.set_postfix({name: f"{losses[name]:.3f}" for name in ("loss_G", "loss_D", "CC")}, refresh=False)
+            recorder.report(count, lr, losses)
+
+        # Display the sample.
+        if due.display:
+            recorder.display(count, training.generate)
+
+        # Save the state, the weights and their scores.
+        if due.save:
+            scores = validation_scores(run) if run.opt.val_during_train else {}
+            recorder.save(count, lr, state_of(training, ranks, run.lr_factor), scores)
+        elif due.epoch:
+            recorder.draw()
+    return count, stop
+
+
+def go_back(run: Run, count: int, steps: int) -> int:
+    """Go back to the last good state, from networks that diverged `steps` steps ago; return its iteration.
+
+    Raises
+    ------
+    UserError
+        As `roll_back`, naming the files of the step in which it began.
+    """
+    run.recorder.wait()
+    iteration = count - (steps - 1) * run.batch
+    keys = next(iter(run.stream(run.batch, iteration - run.batch)))
+    files = ", ".join(str(run.data.pairs[index][0]) for _, index in keys)
+    count, run.lr_factor = roll_back(
+        run.folder, run.training, run.ranks, before=count, allowed=run.opt.on_nan == "rollback",
+        where=f"the loss is no number at iteration {iteration}; its images: {files}")
+    run.recorder.rewind(count, state_of(run.training, run.ranks, run.lr_factor))
+    run.bar.n = count
+    return count
+
+
+def validation_scores(run: Run) -> dict[str, float]:
+    """Score the generator and, with --ema, its moving average on the validation pairs."""
+    averages = (False,) if run.training.average is None else (False, True)
+    scores: dict[str, float] = {}
+    for averaged in averages:
+        scores |= validate(partial(run.training.generate, averaged=averaged), run.data.validation, ranks=run.ranks,
+                           input_scaling=run.data.input_scaling, target_scaling=run.data.target_scaling,
+                           prefix="ema" if averaged else "val")
+    return scores
+
+
+def find_data(opt: Namespace, folder: RunFolder) -> TrainingData:
+    """Find the run's pairs, and read every file of them once."""
     if opt.val_during_train and not ((opt.input_dir_val and opt.target_dir_val) or opt.val_fraction):
         raise UserError("--val_during_train needs --input_dir_val and --target_dir_val, or --val_fraction")
+    input_flags, target_flags = (ScalingFlags(**scaling_flags(opt, side)) for side in ("input", "target"))
     data = find_training_data(
-        opt.input_dir_train, opt.target_dir_train, input_format=opt.data_format_input, target_format=opt.data_format_target,
-        input_ch=opt.input_ch, target_ch=opt.target_ch, n_downsample=opt.n_downsample, n_D=opt.n_D, data_size=opt.data_size,
-        input_flags=ScalingFlags(**scaling_flags(opt, "input")), target_flags=ScalingFlags(**scaling_flags(opt, "target")),
-        validation_dirs=(opt.input_dir_val, opt.target_dir_val) if opt.input_dir_val and opt.target_dir_val else None,
-        val_fraction=opt.val_fraction)
+        opt.input_dir_train, opt.target_dir_train, input_format=opt.data_format_input,
+        target_format=opt.data_format_target, input_ch=opt.input_ch, target_ch=opt.target_ch,
+        n_downsample=opt.n_downsample, n_D=opt.n_D, data_size=opt.data_size, input_flags=input_flags,
+        target_flags=target_flags, val_fraction=opt.val_fraction,
+        validation_dirs=(opt.input_dir_val, opt.target_dir_val) if opt.input_dir_val and opt.target_dir_val else None)
     verify_dataset([*data.pairs, *data.validation], input_ch=opt.input_ch, target_ch=opt.target_ch, data_size=data.size,
                    n_workers=opt.n_workers, remember=None if opt.dry_run else folder.path / "verified.json")
     return data
 
 
-def build_networks(opt, device: torch.device) -> tuple[Generator, Discriminator, tuple[int, int]]:
+def build_networks(opt: Namespace, device: torch.device) -> tuple[Generator, Discriminator, tuple[int, int]]:
+    """Build both networks with their initial weights on `device`, and balance the channels of the pair."""
     repeats = channel_repeats(opt.input_ch, opt.target_ch, opt.ch_balance)
     generator = Generator(opt.input_ch, opt.target_ch, model=opt.model, n_gf=opt.n_gf, n_downsample=opt.n_downsample,
-                          n_residual=opt.n_residual, norm_type=opt.norm_type, padding_type=opt.padding_type, trans_conv=opt.trans_conv,
-                          checkpoint_activations=opt.checkpoint_activations)
+                          n_residual=opt.n_residual, norm_type=opt.norm_type, padding_type=opt.padding_type,
+                          trans_conv=opt.trans_conv, checkpoint_activations=opt.checkpoint_activations)
     discriminator = Discriminator(opt.input_ch * repeats[0] + opt.target_ch * repeats[1], n_df=opt.n_df, n_D=opt.n_D)
     for network in (generator, discriminator):
         initialise_weights(network)
     return generator.to(device), discriminator.to(device), repeats
 
 
-def over_ranks(network: torch.nn.Module, ranks: Ranks) -> torch.nn.Module:
-    """`network` as it trains: in DistributedDataParallel where several ranks do, batch norms over all of them."""
-    if ranks.size == 1:
-        return network
-    if any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules()):
-        if ranks.device.type != "cuda":
-            raise UserError("--norm_type BatchNorm2d over several processes needs GPUs; use one process, or InstanceNorm2d")
-        network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    return DistributedDataParallel(network, device_ids=[ranks.device.index] if ranks.device.type == "cuda" else None)
-
-
-def start_recorder(opt, folder: RunFolder, ranks: Ranks, data: TrainingData, record: RunRecord, start: int) -> Recorder | None:
-    """The first rank's recorder; None on the others."""
-    if not ranks.is_first:
-        return None
-    sample = Sample((data.validation or data.pairs)[0], input_scaling=data.input_scaling, target_scaling=data.target_scaling,
-                    display_scale=opt.display_scale, display_range=opt.display_range, image_mode=opt.image_mode)
-    prefixes = (["val"] + ["ema"] * (opt.ema is not None)) if opt.val_during_train else []
-    columns = [*TERMS, *(f"{prefix}_{name}" for prefix in prefixes for name in SCORES)]
-    return Recorder(folder, record, columns, sample, start=start, keep_last=opt.keep_last)
-
-
-def validation_scores(training: AdversarialTraining, data: TrainingData, ranks: Ranks) -> dict[str, float]:
-    """Scores of the generator and, with --ema, of its moving average."""
-    scores: dict[str, float] = {}
-    for prefix, averaged in (("val", False), ("ema", True)):
-        if averaged and training.average is None:
-            continue
-        scores |= validate(partial(training.generate, averaged=averaged), data.validation, ranks=ranks,
-                           input_scaling=data.input_scaling, target_scaling=data.target_scaling, prefix=prefix)
-    return scores
-
-
-def passes(before: int, now: int, every: int) -> bool:
-    """Whether the count of images passed a multiple of `every`."""
-    return now // every > before // every
-
-
-def train(opt, folder: RunFolder, ranks: Ranks, signals: StopSignals, data: TrainingData, generator: Generator,
-          discriminator: Discriminator, repeats: tuple[int, int], record: RunRecord) -> int:
-    """The training loop; returns the exit status."""
-    count, state = starting_point(folder, record, ranks, resume=opt.resume, latest_iter=opt.latest_iter,
-                                  allow_changed_options=opt.allow_changed_options)
-    if count and state is None:
-        load_bare_weights(folder, count, generator, discriminator)
+def start_training(opt: Namespace, ranks: Ranks, generator: Generator, discriminator: Discriminator,
+                   repeats: tuple[int, int]) -> AdversarialTraining:
+    """Put both networks into training, over all ranks."""
     training = AdversarialTraining(
-        over_ranks(generator, ranks), over_ranks(discriminator, ranks), repeats=repeats, lr=opt.lr, beta1=opt.beta1, beta2=opt.beta2,
-        lambda_LSGAN=opt.lambda_LSGAN, lambda_FM=opt.lambda_FM, lambda_CC=opt.lambda_CC, gan_type=opt.GAN_type,
-        fm_cumulative=opt.fm_cumulative, n_CC=opt.n_CC, ccc=opt.ccc, half=half_precision(ranks) if opt.data_type == 16 else None,
-        ema=opt.ema)
-    lr_factor, resumed = 1.0, state is not None      # the factor is halved by every rollback
-    if state is not None:
-        lr_factor = load_state(training, state, ranks)
-        state = None
+        over_ranks(generator, ranks), over_ranks(discriminator, ranks), repeats=repeats, lr=opt.lr, beta1=opt.beta1,
+        beta2=opt.beta2, lambda_LSGAN=opt.lambda_LSGAN, lambda_FM=opt.lambda_FM, lambda_CC=opt.lambda_CC,
+        gan_type=opt.GAN_type, fm_cumulative=opt.fm_cumulative, n_CC=opt.n_CC, ccc=opt.ccc,
+        half=half_precision(ranks) if opt.data_type == 16 else None, ema=opt.ema)
     if opt.compile:
         training.bare_generator.compile()
         training.bare_discriminator.compile()
+    return training
 
-    dataset = PairDataset(data.pairs, input_ch=opt.input_ch, target_ch=opt.target_ch, data_size=data.size, seed=opt.seed,
-                          augmentation=Augmentation(opt.padding_size, opt.max_rotation_angle),
-                          input_scaling=data.input_scaling, target_scaling=data.target_scaling)
-    number, batch = len(dataset), opt.batch_size * ranks.size
-    end = min(opt.n_epochs * number, opt.n_iterations or opt.n_epochs * number)
 
-    stream = partial(ImageStream, number, seed=opt.seed, shuffle=not opt.no_shuffle)
-
-    def files_of(iteration: int) -> str:
-        """The inputs of the step that ended at `iteration`."""
-        return ", ".join(str(data.pairs[index][0]) for _, index in next(iter(stream(batch, start=iteration - batch))))
-
-    def refuse_divergence() -> None:
-        if since := ranks.most(training.steps_since_divergence()):
-            raise Diverged(count - (since - 1) * batch)
-
-    with ExitStack() as stack:
-        recorder = start_recorder(opt, folder, ranks, data, record, count)
-        if recorder:
-            stack.enter_context(recorder)
-            if resumed:
-                recorder.complete(count, training.state_dict())
-        bar = stack.enter_context(tqdm(total=end, initial=count, unit="img", disable=not ranks.is_first, dynamic_ncols=True,
-                                       mininterval=0.5 if sys.stderr.isatty() else 20))
-        stop = 0                              # the number of the signal that asked for it
-        while count < end and not stop:
-            try:
-                mine = stream(opt.batch_size, start=count, stop=end, rank=ranks.rank, world_size=ranks.size)
-                for images in batches_on(ranks.device, dataset, mine, opt.n_workers):
-                    before, count = count, count + batch
-                    lr = lr_factor * learning_rate(opt.lr, before // number, opt.n_epochs, opt.epoch_decay)
-                    training.set_learning_rate(lr)
-                    training.step(images["input"], images["target"])
-                    bar.update(batch)
-                    stop = ranks.most(signals.received)
-                    report, display, save = (passes(before, count, every) for every in (opt.report_freq, opt.display_freq, opt.save_freq))
-                    save = save or count >= end or bool(stop)
-                    if report or display or save:
-                        refuse_divergence()
-                    if report:
-                        losses = dict(zip(TERMS, ranks.mean(training.mean_losses()).tolist(), strict=True))
-                        bar.set_postfix({name: f"{losses[name]:.3f}" for name in ("loss_G", "loss_D", "CC")}, refresh=False)
-                        if recorder:
-                            recorder.report(count, count / number, lr, losses)
-                    if recorder and display:
-                        recorder.display(count, training.generate(recorder.sample.input.to(ranks.device)))
-                    if save:
-                        scores = validation_scores(training, data, ranks) if opt.val_during_train else {}
-                        state = state_of(training, ranks, lr_factor)
-                        if recorder:
-                            recorder.save(count, count / number, lr, state, scores)
-                    elif recorder and passes(before, count, number):
-                        recorder.draw()
-                    if stop:
-                        break
-            except Diverged as diverged:
-                if recorder:
-                    recorder.wait()
-                where = f"the loss is no number at iteration {diverged}; its images: {files_of(diverged.args[0])}"
-                count, lr_factor = roll_back(folder, training, ranks, where=where, before=count, allowed=opt.on_nan == "rollback")
-                state = state_of(training, ranks, lr_factor)
-                if recorder:
-                    recorder.save_state(count, state)
-                    recorder.rewind(count)
-                bar.n = count
-    if stop and count < end:
-        ranks.say(f"stopped at iteration {count} of {end}, all saved; go on with the same command and --resume")
-        return exit_status(stop)
-    ranks.say(f"done: {folder.weights(count, 'G')}; see {folder.path / 'index.html'}")
-    return 0
+def start_recorder(opt: Namespace, folder: RunFolder, ranks: Ranks, data: TrainingData, record: RunRecord,
+                   start: int) -> Recorder:
+    """Make the first rank's recorder, which writes, or the others', which does not."""
+    if not ranks.is_first:
+        return Recorder()
+    sample = Sample((data.validation or data.pairs)[0], input_scaling=data.input_scaling,
+                    target_scaling=data.target_scaling, display_scale=opt.display_scale,
+                    display_range=opt.display_range, image_mode=opt.image_mode)
+    prefixes = (["val"] if opt.ema is None else ["val", "ema"]) if opt.val_during_train else []
+    columns = [*TERMS, *(f"{prefix}_{name}" for prefix in prefixes for name in SCORES)]
+    return FolderRecorder(folder, record, columns, sample, start=start, epoch=len(data.pairs), keep_last=opt.keep_last)
 
 
 if __name__ == "__main__":

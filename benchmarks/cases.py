@@ -18,6 +18,7 @@ from measure import Clock, generator_flops, measured, peak_memory, step_flops, t
 
 from pix2pixcc.images.files import write_image
 from pix2pixcc.networks import Discriminator, Generator, channel_repeats, initialise_weights
+from pix2pixcc.options import parse, train_parser
 from pix2pixcc.parallel.loading import batches_on
 from pix2pixcc.pipeline import Augmentation, ImageStream, PairDataset, Scaling
 from pix2pixcc.training.step import AdversarialTraining
@@ -83,7 +84,10 @@ def _training(size: Size, device: torch.device, *, half: bool, n_D: int, compile
         initialise_weights(network)
         if compiled:
             network.compile()
-    return AdversarialTraining(generator, discriminator, repeats=channel_repeats(7, 1, 1.5), half=torch.bfloat16 if half else None)
+    opt = parse(train_parser(), [])
+    names = ("lr", "beta1", "beta2", "lambda_LSGAN", "lambda_FM", "lambda_CC", "fm_cumulative", "n_CC", "ccc")
+    return AdversarialTraining(generator, discriminator, repeats=channel_repeats(7, 1, 1.5), gan_type=opt.GAN_type,
+                               half=torch.bfloat16 if half else None, **{name: getattr(opt, name) for name in names})
 
 
 def step(size: Size, device: torch.device, *, half: bool, n_D: int, compiled: bool = False, checkpointed: bool = False,

@@ -25,7 +25,7 @@ WATCHED = ["--save_freq", 20, "--report_freq", 5, "--display_freq", 20, "--paddi
 
 def train(folder: Path, ranks: int, *flags: object) -> None:
     """A training to its end, on one process or several."""
-    from tiny import RUN, finish, start, start_ranks
+    from running import RUN, finish, start, start_ranks
 
     flags = (*WATCHED, *flags)
     processes = [start(folder, "Train", *RUN, *flags)] if ranks == 1 else start_ranks(folder, ranks, *flags)
@@ -36,7 +36,7 @@ def train(folder: Path, ranks: int, *flags: object) -> None:
 def resumes(folder: Path) -> list[str]:
     """Rows of a table: 40 iterations against 17 and the rest, in how many tensors, rows and pictures they differ."""
     import torch
-    from tiny import differences, read_state, write_pairs
+    from running import differences, read_state, write_pairs
 
     write_pairs(folder)
     os.chdir(folder)
@@ -59,8 +59,8 @@ def resumes(folder: Path) -> list[str]:
 
 def kills(folder: Path, number: int, seed: int) -> list[str]:
     """Rows of a table: what became of a training that was killed `number` times."""
+    from running import write_pairs
     from survival import survive
-    from tiny import write_pairs
 
     write_pairs(folder)
     outcome = survive(folder, number, iterations=48, seed=seed)

@@ -1,20 +1,14 @@
-"""Every flag of every command, in named groups. Imports nothing heavy, so that `--help` is instant.
+"""Every flag of Train and Test in named groups, and what all commands build their parsers with.
 
-One function a command builds its parser; `parse` fills in the defaults of the chosen model and remembers in `given` which
-flags the user typed. Nothing below the commands sees the result: functions take plain keyword arguments.
+Imports nothing heavy, so that `--help` is instant.
 """
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from typing import Any
 
-from pix2pixcc.utils import FORMATS
-
-# Every command starts here, before torch: its threads shall soon go to sleep while they wait for each other. Those that spin for
-# long, which is the default, starve each other on a machine that is shared, and a step then takes ten times as long.
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+from pix2pixcc.utils import FORMATS, VERSION
 
 IMAGE_MODES = ("png", "jpg", "jpeg", "tif", "tiff")
 
@@ -26,20 +20,21 @@ PIX2PIXHD: dict[str, Any] = {
     "saturation_clip_input": True, "saturation_clip_target": True,
     "n_gf": 32, "padding_type": "reflection", "report_freq": 10, "epoch_decay": 100,
     "ch_balance": 0.0, "n_CC": 0, "lambda_CC": 0.0,
-    "input_dir_train": "./datasets/{dataset_name}/Train/Input", "target_dir_train": "./datasets/{dataset_name}/Train/Target",
+    "input_dir_train": "./datasets/{dataset_name}/Train/Input",
+    "target_dir_train": "./datasets/{dataset_name}/Train/Target",
     "input_dir_test": "./datasets/{dataset_name}/Test/Input",
 }
 
 
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` whose errors are one line, without the whole usage."""
+    """Parse flags; an error is two lines, without the whole usage."""
 
     def error(self, message: str):
         self.exit(2, f"error: {message}\n       {self.prog} --help lists every flag\n")
 
 
 class Help(argparse.ArgumentDefaultsHelpFormatter):
-    """Shows defaults, also where they depend on the data or the model (None in the parser, words in the help)."""
+    """Show defaults, also where they depend on the data or the model (None in the parser, words in the help)."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         text = action.help or ""
@@ -53,12 +48,13 @@ class Help(argparse.ArgumentDefaultsHelpFormatter):
         return getattr(action.type, "__name__", "text").strip("_").upper()
 
     def _format_action_invocation(self, action: argparse.Action) -> str:
-        return ", ".join(action.option_strings) + (f" {self._format_args(action, self._get_default_metavar_for_optional(action))}"
-                                                   if action.nargs != 0 and action.option_strings else "")
+        takes_a_value = action.nargs != 0 and action.option_strings
+        value = f" {self._format_args(action, self._get_default_metavar_for_optional(action))}" if takes_a_value else ""
+        return ", ".join(action.option_strings) + value
 
 
 def boolean(text: str) -> bool:
-    """True/False, true/false, 1/0, yes/no, as they read."""
+    """Parse True/False, true/false, 1/0, yes/no as they read."""
     words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
     if text.lower() not in words:
         raise argparse.ArgumentTypeError(f"{text!r} is neither True nor False")
@@ -66,6 +62,7 @@ def boolean(text: str) -> bool:
 
 
 def at_least(lowest: float, kind: Callable = int, highest: float = 10**15) -> Callable[[str], float]:
+    """Return a parser of numbers of `kind` from `lowest` to `highest`."""
     def number(text: str) -> float:
         value = kind(text)
         if not value >= lowest:
@@ -78,6 +75,7 @@ def at_least(lowest: float, kind: Callable = int, highest: float = 10**15) -> Ca
 
 
 def share(text: str) -> float:
+    """Parse a number between 0 and 1, both excluded."""
     value = float(text)
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
@@ -85,45 +83,47 @@ def share(text: str) -> float:
 
 
 COUNT, WHOLE, POSITIVE = at_least(1), at_least(0), at_least(0, float)
-WIDTH, FEW, MANY = at_least(1, highest=4096), at_least(0, highest=16), at_least(0, highest=1000)      # of what takes memory
+WIDTH, FEW, MANY = at_least(1, highest=4096), at_least(0, highest=16), at_least(0, highest=1000)  # of what takes memory
 
 
 def parse(parser: argparse.ArgumentParser, argv: list[str] | None = None) -> argparse.Namespace:
     """Parse `argv`; the result's `given` is the set of flags that the user typed.
 
-    Flags that were not typed take the defaults of `--model`.
+    Flags that were not typed take the defaults of `--model`, which the parser has from then on.
     """
-    defaults = {action.dest: action.default for action in parser._actions if action.default is not argparse.SUPPRESS}
-    bare = argparse.Namespace(**{name: _NOT_GIVEN for name in defaults})
-    typed = {name: value for name, value in vars(parser.parse_args(argv, bare)).items() if value is not _NOT_GIVEN}
-    values = defaults | (PIX2PIXHD if typed.get("model") == "pix2pixHD" else {}) | typed
-    opt = argparse.Namespace(**{name: values[name] for name in defaults})
+    opt = parser.parse_args(argv)
+    if vars(opt).get("model") == "pix2pixHD":
+        parser.set_defaults(**{name: value for name, value in PIX2PIXHD.items() if name in opt})
+        opt = parser.parse_args(argv)
     for name, value in vars(opt).items():
         if isinstance(value, str) and name.startswith(("input_dir", "target_dir")):
             setattr(opt, name, value.replace("{dataset_name}", opt.dataset_name))
-    opt.given = frozenset(typed)
+    untyped = object()
+    typed = parser.parse_args(argv, argparse.Namespace(**dict.fromkeys(vars(opt), untyped)))
+    opt.given = frozenset(name for name, value in vars(typed).items() if value is not untyped)
     return opt
 
 
 def scaling_flags(opt: argparse.Namespace, side: str) -> dict[str, Any]:
-    """Return the scaling flags of one side, 'input' or 'target', and which of them were typed: the arguments of `ScalingFlags`."""
-    names = {"lower": f"saturation_lower_limit_{side}", "upper": f"saturation_upper_limit_{side}", "log": f"logscale_{side}",
-             "clip": f"saturation_clip_{side}"}
+    """Return the arguments of `ScalingFlags`: the flags of one side, input or target, and which of them were typed."""
+    names = {"lower": f"saturation_lower_limit_{side}", "upper": f"saturation_upper_limit_{side}",
+             "log": f"logscale_{side}", "clip": f"saturation_clip_{side}"}
     typed = frozenset(key for key, name in names.items() if name in opt.given)
     return {"side": side, "typed": typed} | {key: getattr(opt, name) for key, name in names.items()}
 
 
-_NOT_GIVEN = object()
-
-
 def command_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """An empty parser in the house's manner: grouped help with defaults, one-line errors, no abbreviated flags."""
-    return Parser(prog=prog, description=description, usage="%(prog)s [flags]", formatter_class=Help, allow_abbrev=False)
+    """Make a parser with `--version` alone: help shows defaults, errors are short, no flag can be abbreviated."""
+    parser = Parser(prog=prog, description=description, usage="%(prog)s [flags]", formatter_class=Help,
+                    allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {VERSION}")
+    return parser
 
 
 def train_parser() -> argparse.ArgumentParser:
-    parser = command_parser("pix2pixCC_Train.py",
-                            "Train Pix2PixCC or Pix2PixHD on pairs of images. Everything goes to ./checkpoints/<dataset_name>/.")
+    """Make the parser of pix2pixCC_Train.py."""
+    parser = command_parser("pix2pixCC_Train.py", "Train Pix2PixCC or Pix2PixHD on pairs of images. "
+                            "Everything goes to ./checkpoints/<dataset_name>/.")
     _run_flags(parser)
     _data_flags(parser)
     _network_flags(parser)
@@ -132,8 +132,10 @@ def train_parser() -> argparse.ArgumentParser:
     add = group.add_argument
     add("--n_D", type=at_least(1, highest=8), default=2, help="discriminator scales")
     add("--n_df", type=WIDTH, default=64, help="width of the discriminator's first layer")
-    add("--ch_balance", type=POSITIVE, default=1.0, help="repeat the smaller side in the discriminator's input; 0: each side once")
-    add("--GAN_type", choices=("LSGAN", "GAN"), default="LSGAN", help="adversarial loss: least squares, or cross entropy on logits")
+    add("--ch_balance", type=POSITIVE, default=1.0,
+        help="repeat the smaller side in the discriminator's input; 0: each side once")
+    add("--GAN_type", choices=("LSGAN", "GAN"), default="LSGAN",
+        help="adversarial loss: least squares, or cross entropy on logits")
     add("--n_CC", type=FEW, default=4, help="resolutions in the correlation loss")
     add("--ccc", type=boolean, default=True, help="True: concordance correlation; False: Pearson's")
     add("--lambda_LSGAN", type=POSITIVE, default=2.0, help="weight of the adversarial loss")
@@ -146,8 +148,10 @@ def train_parser() -> argparse.ArgumentParser:
     add = group.add_argument
     add("--input_dir_train", default="./datasets/Train/Input", help="folder of input images")
     add("--target_dir_train", default="./datasets/Train/Target", help="folder of target images, paired by name")
-    add("--padding_size", type=at_least(0, highest=16384), default=0, help="pad by this many pixels, then crop at random back to size")
-    add("--max_rotation_angle", type=POSITIVE, default=0.0, help="rotate each pair by one random angle within +- this, degrees")
+    add("--padding_size", type=at_least(0, highest=16384), default=0,
+        help="pad by this many pixels, then crop at random back to size")
+    add("--max_rotation_angle", type=POSITIVE, default=0.0,
+        help="rotate each pair by one random angle within +- this, degrees")
     add("--no_shuffle", action="store_true", help="take the pairs in the order of their names")
 
     group = parser.add_argument_group("optimisation")
@@ -171,13 +175,15 @@ def train_parser() -> argparse.ArgumentParser:
     add("--val_during_train", action="store_true", help="score the generator on a validation set at every checkpoint")
     add("--input_dir_val", default=None, help="validation inputs (default: --val_fraction of the training pairs)")
     add("--target_dir_val", default=None, help="validation targets")
-    add("--val_fraction", type=share, default=None, help="hold out this share of the training pairs, the latest in time")
+    add("--val_fraction", type=share, default=None,
+        help="hold out this share of the training pairs, the latest in time")
 
     group = parser.add_argument_group("starting, stopping, resuming")
     add = group.add_argument
     add("--latest_iter", type=WHOLE, default=0, help="resume from this iteration's checkpoint")
     add("--resume", action="store_true", help="resume from the newest good state, if there is one")
-    add("--allow_changed_options", action="store_true", help="resume although an option that changes the mathematics has changed")
+    add("--allow_changed_options", action="store_true",
+        help="resume although an option that changes the mathematics has changed")
     add("--keep_last", type=COUNT, default=2, help="training states to keep for resuming; weights are all kept")
     add("--on_nan", choices=("stop", "rollback"), default="stop",
         help="at a NaN loss: stop, or go back to the last good state with half the learning rate")
@@ -186,15 +192,17 @@ def train_parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("speed")
     add = group.add_argument
     add("--compile", action="store_true", help="compile the networks with torch.compile")
-    add("--checkpoint_activations", action="store_true", help="save memory: store less for the backward pass and compute it again there")
+    add("--checkpoint_activations", action="store_true",
+        help="save memory: store less for the backward pass and compute it again there")
     add("--deterministic", action="store_true", help="repeat bit for bit on a GPU too, more slowly")
     return parser
 
 
 def test_parser() -> argparse.ArgumentParser:
-    parser = command_parser("pix2pixCC_Test.py",
-                            "Generate images with a trained model: from model-ready files, or from raw EUVI FITS. Networks and "
-                            "scaling come from the checkpoint's options.json; a flag that contradicts it is an error.")
+    """Make the parser of pix2pixCC_Test.py."""
+    parser = command_parser("pix2pixCC_Test.py", "Generate images with a trained model: from model-ready files, or "
+                            "from raw EUVI FITS. Networks and scaling come from the checkpoint's options.json; a flag "
+                            "that contradicts it is an error.")
     _run_flags(parser)
     _data_flags(parser)
     _network_flags(parser)
@@ -204,9 +212,11 @@ def test_parser() -> argparse.ArgumentParser:
     add("--iteration", default="-1", help="which checkpoint: a number, 'best', or -1 for every one found")
     add("--save_scale", type=float, default=1.0, help="multiply the output before saving")
     add("--average", action="store_true", help="use the moving average of the weights (--ema in training)")
-    add("--tolerance", type=POSITIVE, default=30.0, help="minutes within which raw files of several passbands belong together")
+    add("--tolerance", type=POSITIVE, default=30.0,
+        help="minutes within which raw files of several passbands belong together")
     add("--overwrite", action="store_true", help="generate again what is already there")
-    add("--target_dir_test", default=None, help="folder of true images of the same names, where known, to show in the previews")
+    add("--target_dir_test", default=None,
+        help="folder of true images of the same names, where known, to show in the previews")
     add("--story", action="store_true", help="previews also show where the spacecraft stood")
     add("--no_preview", action="store_true", help="write no preview picture beside each output")
     add("--compile", action="store_true", help="compile the generator with torch.compile")
@@ -220,7 +230,8 @@ def _run_flags(parser: argparse.ArgumentParser) -> None:
     add("--dataset_name", default="pix2pixCC", help="names the folder under ./checkpoints/")
     add("--model", choices=("pix2pixCC", "pix2pixHD"), default="pix2pixCC", help="whose networks and defaults")
     add("--gpu_ids", default="0", help="GPU numbers, 0,1 for two; -1 for the CPU")
-    add("--data_type", type=int, choices=(16, 32), default=32, help="16: mixed precision (bfloat16, or float16 with loss scaling)")
+    add("--data_type", type=int, choices=(16, 32), default=32,
+        help="16: mixed precision (bfloat16, or float16 with loss scaling)")
     add("--batch_size", type=COUNT, default=1, help="images a step, on each GPU")
     add("--n_workers", type=MANY, default=1, help="loader processes")
     add("--seed", type=WHOLE, default=0, help="of weights, shuffling and augmentation")
@@ -229,11 +240,12 @@ def _run_flags(parser: argparse.ArgumentParser) -> None:
 def _data_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("data").add_argument
     for side in ("input", "target"):
-        add(f"--data_format_{side}", choices=FORMATS, default="tif", type=lambda text: text.lower().lstrip("."), metavar="FORMAT",
-            help=f"extension of the {side} files: {', '.join(FORMATS)}; FITS may be compressed (.gz)")
+        add(f"--data_format_{side}", choices=FORMATS, default="tif", type=lambda text: text.lower().lstrip("."),
+            metavar="FORMAT", help=f"extension of the {side} files: {', '.join(FORMATS)}; FITS may be compressed (.gz)")
     for side in ("input", "target"):
         add(f"--{side}_ch", type=WIDTH, default=1, help=f"{side} channels")
-    add("--data_size", type=COUNT, default=None, help="pixels on a side; checked against the images (default: the images' own)")
+    add("--data_size", type=COUNT, default=None,
+        help="pixels on a side; checked against the images (default: the images' own)")
     auto = "(default: the data's cards, else 0..255 for 8-bit images, else -1..1{})"
     for side in ("input", "target"):
         add(f"--logscale_{side}", type=boolean, nargs="+", default=None,
@@ -245,7 +257,8 @@ def _data_flags(parser: argparse.ArgumentParser) -> None:
                 help=f"the {side} value that becomes {becomes}, in data units; one value, or one a channel "
                      + auto.format(f"; pix2pixHD: {PIX2PIXHD[name][0]:g}"))
         add(f"--saturation_clip_{side}", type=boolean, default=False, help=f"clip the {side} to its limits")
-    add("--display_scale", type=float, default=1.0, help="multiply the scaled image before it is shown, then clip to -1..1")
+    add("--display_scale", type=float, default=1.0,
+        help="multiply the scaled image before it is shown, then clip to -1..1")
     add("--image_mode", choices=IMAGE_MODES, default="png", help="format of sample images and previews")
 
 

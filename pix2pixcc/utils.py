@@ -1,4 +1,4 @@
-"""Small things that every command shares: user errors, atomic files, names.
+"""Small things that every command shares: how it is run, user errors, atomic files, names and formats of files.
 
 Nothing here imports torch or SunPy, so that every module may import this one.
 """
@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import runpy
 import signal
 import sys
 import tempfile
@@ -17,7 +18,9 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
-VERSION = "1.0.0"
+VERSION = "2.0.0"
+FITS_FORMATS = ("fits", "fts", "fit")
+FORMATS = ("tif", "tiff", "png", "jpg", "jpeg", "npy", *FITS_FORMATS)
 
 
 def available_cores() -> int:
@@ -47,9 +50,27 @@ def run_command(main: Callable[[], int | None]) -> None:
     sys.exit(status)
 
 
+def run_as_script() -> None:
+    """Run the command module that the started script is named after, as `python <module>.py` does.
+
+    All console scripts begin here: only the parser is loaded before `--help` answers.
+    """
+    run_command(_run_module)
+
+
+def _run_module() -> None:
+    runpy.run_module(Path(sys.argv[0]).stem, run_name="__main__", alter_sys=True)
+
+
+def limit_spinning() -> None:
+    """Let torch's threads fall asleep soon while they wait for each other."""
+    # libgomp threads spin while waiting; on a shared machine that slows a step tenfold. Must be set before torch loads.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary path beside `path` to write to; rename it to `path` when the block ends well.
+    """Give a temporary path beside `path` to write to, and rename it to `path` when the block ends well.
 
     The folder is made if missing. The temporary name is hidden, keeps the extension, and is removed on any error.
 
@@ -71,8 +92,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         os.chmod(temporary, 0o666 & ~_UMASK)
         os.replace(temporary, path)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}. "
-                        "Free some space there, or choose another folder; what was there before is unchanged") from error
+        raise UserError(f"cannot write {path}: {error.strerror or error}. Free some space there, or choose another "
+                        "folder; what was there before is unchanged") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -105,16 +126,17 @@ def read_json(path: str | os.PathLike) -> dict:
 
 
 def file_sha256(path: str | os.PathLike) -> str:
-    """SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    """Return the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-_TIME = re.compile(r"(?<!\d)(?=(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})[T_ \-.]?(\d{2})[-_:.h]?(\d{2})(?:[-_:.m]?(\d{2}))?(?!\d))")
+_TIME = re.compile(r"(?<!\d)(?=(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})[T_ \-.]?"
+                   r"(\d{2})[-_:.h]?(\d{2})(?:[-_:.m]?(\d{2}))?(?!\d))")
 
 
 def time_in_name(name: str) -> datetime | None:
-    """The time written in a file's name (`aia_20110305_120403`, `2011-03-05T12:04`), or None."""
+    """Return the time written in a file's name (`aia_20110305_120403`, `2011-03-05T12:04`), or None."""
     for match in _TIME.finditer(name):
         with contextlib.suppress(ValueError):
             year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
@@ -123,7 +145,7 @@ def time_in_name(name: str) -> datetime | None:
 
 
 def stem_of(path: str | os.PathLike) -> str:
-    """A file's name without its format: `a.fits.gz` and `a.fits` are both `a`."""
+    """Return a file's name without its format: `a.fits.gz` and `a.fits` are both `a`."""
     name = Path(path).name
     if name.lower().endswith(".gz"):
         name = name[:-3]
@@ -131,16 +153,12 @@ def stem_of(path: str | os.PathLike) -> str:
 
 
 def natural_key(path: str | os.PathLike) -> list:
-    """Sort key that puts `image_10` after `image_9`."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part)
-            for part in re.split(r"(\d+)", str(path)) if part]
-
-FITS_FORMATS = ("fits", "fts", "fit")
-FORMATS = ("tif", "tiff", "png", "jpg", "jpeg", "npy", *FITS_FORMATS)
+    """Return a sort key that puts `image_10` after `image_9`."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", str(path)) if part]
 
 
 def format_of(path: str | os.PathLike) -> str:
-    """The format that a name's extension tells (`a.FITS.gz` and `a.fits.fz` are `fits`), or '' if it is none of the nine."""
+    """Return the format that a name's extension tells, '' if it is none of `FORMATS`; `a.FITS.gz` is `fits`."""
     name = Path(path).name.lower()
     bare = name.removesuffix(".gz").removesuffix(".fz")
     extension = Path(bare).suffix.removeprefix(".")

@@ -3,9 +3,11 @@ import os
 
 import pytest
 
+from pix2pixcc.utils import limit_spinning
+
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+limit_spinning()
 
 
 @pytest.fixture
@@ -19,7 +21,7 @@ def one_thread():
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     """The working directory: an empty folder with a tiny data set."""
-    from tiny import write_pairs
+    from running import write_pairs
 
     monkeypatch.chdir(write_pairs(tmp_path))
     return tmp_path

@@ -2,6 +2,7 @@
 import json
 import os
 import stat
+import sys
 from datetime import datetime
 
 import pytest
@@ -10,8 +11,10 @@ from pix2pixcc.utils import (
     UserError,
     atomic_path,
     file_sha256,
+    limit_spinning,
     natural_key,
     read_json,
+    run_as_script,
     run_command,
     stem_of,
     time_in_name,
@@ -20,8 +23,10 @@ from pix2pixcc.utils import (
 
 
 @pytest.mark.parametrize("name, time", [
-    ("aia_0193_20110215_000012", datetime(2011, 2, 15, 0, 0, 12)), ("stereo_b_20110305_120403", datetime(2011, 3, 5, 12, 4, 3)),
-    ("2011-03-05T12:04:03", datetime(2011, 3, 5, 12, 4, 3)), ("hmi.M_720s.20110213_103600_TAI", datetime(2011, 2, 13, 10, 36)),
+    ("aia_0193_20110215_000012", datetime(2011, 2, 15, 0, 0, 12)),
+    ("stereo_b_20110305_120403", datetime(2011, 3, 5, 12, 4, 3)),
+    ("2011-03-05T12:04:03", datetime(2011, 3, 5, 12, 4, 3)),
+    ("hmi.M_720s.20110213_103600_TAI", datetime(2011, 2, 13, 10, 36)),
     ("aia_20110305_1204", datetime(2011, 3, 5, 12, 4)), ("20110305120403", datetime(2011, 3, 5, 12, 4, 3)),
     ("image_12345678_1", None), ("sun_20111305_120403", None), ("plain", None)])
 def test_the_time_in_a_name(name, time):
@@ -31,6 +36,7 @@ def test_the_time_in_a_name(name, time):
 def test_stems_and_order_of_names():
     assert stem_of("a/b.fits.gz") == stem_of("b.fits") == "b"
     assert sorted(["i_10", "i_9", "h_11", "i_9b"], key=natural_key) == ["h_11", "i_9", "i_9b", "i_10"]
+    assert sorted(["1²3", "1²2"], key=natural_key) == ["1²2", "1²3"]      # a digit that is no number
 
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
@@ -76,3 +82,32 @@ def test_how_a_command_ends(error, status, words, capsys):
     with pytest.raises(SystemExit) as stop:
         run_command(main)
     assert stop.value.code == status and capsys.readouterr().err == words
+
+
+def test_a_script_runs_the_module_that_it_is_named_after(tmp_path, monkeypatch, capsys):
+    text = "import sys\nprint(__name__, sys.argv[1:], __file__)\nsys.exit(3)\n"
+    (tmp_path / "named_command.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/named_command", "--flag"])
+    with pytest.raises(SystemExit) as stop:
+        run_as_script()
+    assert stop.value.code == 3
+    assert capsys.readouterr().out == f"__main__ ['--flag'] {tmp_path / 'named_command.py'}\n"
+
+
+def test_ctrl_c_while_a_script_is_loaded_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "interrupted_command.py").write_text("raise KeyboardInterrupt\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["interrupted_command"])
+    with pytest.raises(SystemExit) as stop:
+        run_as_script()
+    assert stop.value.code == 130 and capsys.readouterr().err == "stopped\n"
+
+
+def test_a_limit_on_spinning_that_the_user_has_set_stays(monkeypatch):
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    limit_spinning()
+    assert os.environ["GOMP_SPINCOUNT"] == "10000"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    limit_spinning()
+    assert os.environ["GOMP_SPINCOUNT"] == "7"

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 
 from pix2pixcc.parallel.launching import launch
 from pix2pixcc.utils import UserError
@@ -225,3 +226,20 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
 def parameter_count(network: torch.nn.Module) -> int:
     """Count the weights of a network."""
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def over_ranks(network: torch.nn.Module, ranks: Ranks) -> torch.nn.Module:
+    """Return `network` as it trains: where several ranks do, in DistributedDataParallel, batch norms over all of them.
+
+    Raises
+    ------
+    UserError
+        Batch norms over several processes on a CPU, which PyTorch does not have.
+    """
+    if ranks.size == 1:
+        return network
+    if any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules()):
+        if ranks.device.type != "cuda":
+            raise UserError("--norm_type BatchNorm2d over several processes needs GPUs; use one process, or InstanceNorm2d")
+        network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    return DistributedDataParallel(network, device_ids=[ranks.device.index] if ranks.device.type == "cuda" else None)

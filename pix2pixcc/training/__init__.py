@@ -1,1 +1,1 @@
-"""A training run: its data, record, folder and lock, checkpoints, one step, validation, recorder, resuming. The loop is in pix2pixCC_Train.py."""
+"""A training run: its data, record, folder and lock, its checkpoints, one step, validation, recorder, resuming."""

@@ -1,8 +1,4 @@
-"""A run's folder `checkpoints/<dataset_name>/`: its weights, training states and options.
-
-Every file is written beside and renamed, so that a run killed at any moment resumes. Nothing is ever unpickled: files are
-read with `weights_only=True`, and no path leads out of the folder. The lock is in `lock.py`, who writes in `recorder.py`.
-"""
+"""Tensors to and from files: whole or not at all, and nothing that a file carries is ever run."""
 from __future__ import annotations
 
 import os
@@ -19,7 +15,7 @@ from pix2pixcc.utils import UserError, atomic_path
 
 
 def read_tensors(path: Path) -> dict:
-    """A dict of tensors and plain values from a file of `torch.save`; nothing in the file is run.
+    """Read a dict of tensors and plain values from a file of `torch.save`; nothing in the file is run.
 
     Raises
     ------
@@ -61,13 +57,20 @@ def _why_unreadable(path: Path, error: Exception) -> str:
     cause = str(error.__context__ or error)
     program = re.search(r"GLOBAL ([\w.]+)", cause) if isinstance(error, pickle.UnpicklingError) else None
     if program:
-        return f"{path} holds more than weights: loading it would run {program[1]}. Nothing of it was run; save a plain state_dict instead"
-    return (f"cannot read {path}: it is damaged, or not what torch.save makes of a state_dict ({type(error).__name__}); "
-            "nothing of it was run. Replace it with a good copy, or move it away")
+        return (f"{path} holds more than weights: loading it would run {program[1]}. Nothing of it was run; "
+                "save a plain state_dict instead")
+    return (f"cannot read {path}: it is damaged, or not what torch.save makes of a state_dict "
+            f"({type(error).__name__}); nothing of it was run. Replace it with a good copy, or move it away")
 
 
 def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
-    """A plain `state_dict` from a file, without the `module.` that DataParallel puts before each name."""
+    """Read a plain `state_dict` from a file, without the `module.` that DataParallel puts before each name.
+
+    Raises
+    ------
+    UserError
+        As `read_tensors`, or the file holds anything but named tensors.
+    """
     state = read_tensors(Path(path))
     if not state or not all(isinstance(value, Tensor) and isinstance(name, str) for name, value in state.items()):
         raise UserError(f"{path} is no plain state_dict of tensors")
@@ -75,7 +78,7 @@ def read_weights(path: str | os.PathLike) -> dict[str, Tensor]:
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike) -> None:
-    """Load a `state_dict` file into `network`, which gets memory only now, on the CPU, if it was built on the device `meta`.
+    """Load a `state_dict` file into `network`; one that was built on the device `meta` gets its memory now, on the CPU.
 
     Raises
     ------
@@ -85,15 +88,15 @@ def load_weights(network: nn.Module, path: str | os.PathLike) -> None:
     state = read_weights(path)
     difference = first_difference(network, state)
     if difference:
-        raise UserError(f"{path} is of another network: {difference}. Check --model, --input_ch, --target_ch, --n_gf, --n_downsample, "
-                        "--n_residual, --norm_type and --trans_conv")
+        raise UserError(f"{path} is of another network: {difference}. Check --model, --input_ch, --target_ch, --n_gf, "
+                        "--n_downsample, --n_residual, --norm_type and --trans_conv")
     if any(parameter.is_meta for parameter in network.parameters()):
         network.to_empty(device="cpu")
     network.load_state_dict(state)
 
 
 def first_difference(network: nn.Module, state: dict) -> str:
-    """The first way in which a `state_dict` does not fit `network`; empty if it fits."""
+    """Return the first way in which a `state_dict` does not fit `network`; empty if it fits."""
     own = network.state_dict()
     for name, value in own.items():
         if name in state and state[name].shape != value.shape:
@@ -105,7 +108,7 @@ def first_difference(network: nn.Module, state: dict) -> str:
 
 
 def snapshot(state: object) -> object:
-    """A copy of a nested state on the CPU, which training no longer changes."""
+    """Return a copy of a nested state on the CPU, which training no longer changes."""
     if isinstance(state, Tensor):
         return state.detach().to("cpu", copy=True)
     if isinstance(state, dict):
@@ -116,9 +119,10 @@ def snapshot(state: object) -> object:
 
 
 def save_tensors(path: Path, state: object) -> None:
-    """`torch.save`, atomically."""
+    """Write `state` with `torch.save`, atomically."""
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         try:
             torch.save(state, file)
         except RuntimeError as error:      # torch wraps what the disk said
-            raise error.__context__ if isinstance(error.__context__, OSError) else OSError(str(error).splitlines()[0]) from error
+            said = error.__context__
+            raise said if isinstance(said, OSError) else OSError(str(error).splitlines()[0]) from error

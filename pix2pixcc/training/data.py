@@ -17,20 +17,10 @@ Pairs = list[tuple[Path, Path]]
 
 @dataclass(frozen=True)
 class ScalingFlags:
-    """What the flags say about the scaling of one side.
+    """Hold what the flags say about the scaling of one side, 'input' or 'target'.
 
-    Attributes
-    ----------
-    side : str
-        'input' or 'target'.
-    lower, upper : list of float, optional
-        Limits in data units, one value or one per channel.
-    log : list of bool, optional
-        Whether the logarithm is taken, one value or one per channel.
-    clip : bool
-        Whether values beyond the limits are set to them.
-    typed : frozenset of str
-        Which of these the user typed; the others are the model's defaults.
+    Limits in data units and logarithms are one value or one per channel. `typed` names those that the user typed; the
+    others are the model's defaults.
     """
 
     side: str
@@ -42,17 +32,22 @@ class ScalingFlags:
 
     def scaling_of(self, image: Image) -> Scaling:
         """Return the scaling of a data set, of which `image` is one; over images with cards only typed limits count."""
-        limits = {name: getattr(self, name) if image.channels is None or name in self.typed else None for name in ("lower", "upper", "log")}
-        return resolve_scaling(image, side=self.side, clip=self.clip, **limits)
+        names = [name for name in ("lower", "upper", "log") if image.channels is None or name in self.typed]
+        return resolve_scaling(image, side=self.side, clip=self.clip, **{name: getattr(self, name) for name in names})
 
     def refuse_other(self, scaling: Scaling) -> None:
         """Raise a `UserError` if a typed flag says something else than `scaling`, with which a model was trained."""
-        flags = {"lower": "saturation_lower_limit", "upper": "saturation_upper_limit", "log": "logscale", "clip": "saturation_clip"}
-        for name, flag in flags.items():
-            given, built = (value if isinstance(value, list | tuple) else [value] for value in (getattr(self, name), getattr(scaling, name)))
-            if name in self.typed and [*given] * (len(built) // len(given) or 1) != [*built]:
-                raise UserError(f"--{flag}_{self.side} {' '.join(map(str, given))} (trained with {' '.join(map(str, built))}): "
-                                "this model was trained otherwise; leave the flag out")
+        flags = {"lower": "saturation_lower_limit", "upper": "saturation_upper_limit", "log": "logscale",
+                 "clip": "saturation_clip"}
+        for name in self.typed:
+            given, built = _listed(getattr(self, name)), _listed(getattr(scaling, name))
+            if given * (len(built) // len(given) or 1) != built:
+                raise UserError(f"--{flags[name]}_{self.side} {' '.join(map(str, given))} (trained with "
+                                f"{' '.join(map(str, built))}): this model was trained otherwise; leave the flag out")
+
+
+def _listed(value: object) -> list:
+    return list(value) if isinstance(value, list | tuple) else [value]
 
 
 @dataclass(frozen=True)
@@ -79,19 +74,13 @@ class TrainingData:
         return min(images, n_iterations or images)
 
 
-def find_training_data(input_dir: str, target_dir: str, *, input_format: str, target_format: str, input_ch: int, target_ch: int,
-                       n_downsample: int, n_D: int, data_size: int | None, input_flags: ScalingFlags, target_flags: ScalingFlags,
-                       validation_dirs: tuple[str, str] | None = None, val_fraction: float | None = None) -> TrainingData:
+def find_training_data(input_dir: str, target_dir: str, *, input_format: str, target_format: str, input_ch: int,
+                       target_ch: int, n_downsample: int, n_D: int, data_size: int | None, input_flags: ScalingFlags,
+                       target_flags: ScalingFlags, validation_dirs: tuple[str, str] | None = None,
+                       val_fraction: float | None = None) -> TrainingData:
     """List, pair and describe the images of a training run.
 
-    Parameters
-    ----------
-    n_downsample, n_D : int
-        Depth of the generator and scales of the discriminator: the side must be divisible and large enough for them.
-    validation_dirs : tuple of str, optional
-        Folders of validation inputs and targets.
-    val_fraction : float, optional
-        Hold out this share of the training pairs instead, the latest in time.
+    Validation pairs are those of `validation_dirs`, inputs and targets, or `val_fraction` of the training pairs.
 
     Raises
     ------
@@ -108,16 +97,18 @@ def find_training_data(input_dir: str, target_dir: str, *, input_format: str, ta
     input, target = read_image(pairs[0][0], input_ch), read_image(pairs[0][1], target_ch, side="target")
     size = input.data.shape[-1]
     if target.data.shape[-1] != size:
-        raise UserError(f"{pairs[0][0]} is {size} pixels wide, its target {pairs[0][1]} {target.data.shape[-1]}; make them equal")
+        raise UserError(f"{pairs[0][0]} is {size} pixels wide, its target {pairs[0][1]} {target.data.shape[-1]}; "
+                        "make them equal")
     if data_size is not None and data_size != size:
-        raise UserError(f"{pairs[0][0]} is {size} pixels wide, --data_size says {data_size}; leave --data_size out to take the images' own")
+        raise UserError(f"{pairs[0][0]} is {size} pixels wide, --data_size says {data_size}; leave --data_size out "
+                        "to take the images' own")
     _refuse_unfit(size, n_downsample, n_D)
     return TrainingData(pairs, validation, size, input_flags.scaling_of(input), target_flags.scaling_of(target),
                         input.channels, target.channels)
 
 
 def hold_out(pairs: Sequence[tuple[Path, Path]], fraction: float) -> tuple[Pairs, Pairs]:
-    """Split pairs into training and validation: the latest share by the time in the name, else the last by name."""
+    """Split pairs into training and validation, which is the latest share by the time in the name, else by the name."""
     ordered = sorted(pairs, key=lambda pair: (str(time_in_name(stem_of(pair[0])) or ""), str(pair[0])))
     count = max(1, round(fraction * len(ordered)))
     if count >= len(ordered):
@@ -127,12 +118,12 @@ def hold_out(pairs: Sequence[tuple[Path, Path]], fraction: float) -> tuple[Pairs
 
 
 def _refuse_unfit(size: int, n_downsample: int, n_D: int) -> None:
-    """Raise a `UserError` unless the side can be halved `n_downsample` times, to 2 pixels at least, and leaves the last scale of the
-    discriminator the 24 pixels that its convolutions need."""
+    """The generator halves the side down to 2 pixels at least; the discriminator needs 24 at its last scale."""
     multiple, least = 2 ** n_downsample, 24 * 2 ** (n_D - 1)
     if size % multiple:
-        raise UserError(f"images of {size} pixels cannot be halved that often: --n_downsample must be at most "
-                        f"{(size & -size).bit_length() - 1} for this size, or the images padded to a multiple of {multiple}")
+        most = (size & -size).bit_length() - 1
+        raise UserError(f"images of {size} pixels cannot be halved that often: --n_downsample must be at most {most} "
+                        f"for this size, or the images padded to a multiple of {multiple}")
     if size < max(least, 2 * multiple):
-        raise UserError(f"images of {size} pixels are too small: {n_D} discriminator scales (--n_D) need {least} pixels, "
-                        f"{n_downsample} halvings (--n_downsample) {2 * multiple}")
+        raise UserError(f"images of {size} pixels are too small: {n_D} discriminator scales (--n_D) need {least} "
+                        f"pixels, {n_downsample} halvings (--n_downsample) {2 * multiple}")

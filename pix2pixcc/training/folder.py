@@ -20,7 +20,7 @@ STATE_KEYS = {"iteration": int, "record": dict, "training": dict, "lr_factor": f
 
 @dataclass(frozen=True)
 class Best:
-    """The checkpoint with the highest validated correlation: iteration, network (G or G_ema) and its score."""
+    """Name the checkpoint with the highest validated correlation: iteration, network (G or G_ema) and its score."""
 
     iteration: int
     network: str
@@ -28,7 +28,7 @@ class Best:
 
 
 class RunFolder:
-    """Paths and files of one run.
+    """Know the paths and files of one run.
 
     Parameters
     ----------
@@ -64,31 +64,33 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder, made if missing, for one training; see `FolderLock.held`."""
+        """Hold the folder, made if missing, for one training; `UserError` as `FolderLock.held`."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"cannot make {self.path}: {error.strerror}. Choose a place that can be written to") from error
+            raise UserError(f"cannot make {self.path}: {error.strerror}. "
+                            "Choose a place that can be written to") from error
         with self.lock.held():
             yield
 
     def weights(self, iteration: int, network: str) -> Path:
-        """`Model/<iteration>_<network>.pt`; network is one of `NETWORKS`."""
+        """Return `Model/<iteration>_<network>.pt`; network is one of `NETWORKS`."""
         return self.model / f"{iteration}_{network}.pt"
 
     def iterations(self, network: str = "G") -> list[int]:
-        """The iterations whose weights are there, in order."""
+        """Return the iterations whose weights are there, in order."""
         return _numbers(self.model, rf"(\d+)_{network}\.pt")
 
     def state(self, iteration: int) -> Path:
+        """Return `State/<iteration>.pt`."""
         return self.states / f"{iteration}.pt"
 
     def state_iterations(self) -> list[int]:
-        """The iterations whose training states are there, in order."""
+        """Return the iterations whose training states are there, in order."""
         return _numbers(self.states, r"(\d+)\.pt")
 
     def choose(self, wanted: str, network: str = "G") -> list[int]:
-        """The iterations that `--iteration` means: a number, `best`, or -1 for all.
+        """Return the iterations that `--iteration` means: a number, `best`, or -1 for all.
 
         Raises
         ------
@@ -109,17 +111,12 @@ class RunFolder:
         if not re.fullmatch(r"[0-9]{1,18}", wanted):
             raise UserError(f"--iteration {wanted}: give a number, 'best', or -1 for all; there are {_listed(there)}")
         if int(wanted) not in there:
-            raise UserError(f"--iteration {wanted}: no {self.weights(int(wanted), network)}; there are {_listed(there)}")
+            raise UserError(f"--iteration {wanted}: no {self.weights(int(wanted), network)}; "
+                            f"there are {_listed(there)}")
         return [int(wanted)]
 
     def best(self) -> Best | None:
-        """What `best.json` says; None if there is none.
-
-        Raises
-        ------
-        UserError
-            It says something else.
-        """
+        """Return what `best.json` says, None if there is none; `UserError` if it names no checkpoint."""
         if not self.best_file.is_file():
             return None
         iteration, network, score = map(read_json(self.best_file).get, ("iteration", "network", "cc_binned"))
@@ -128,7 +125,7 @@ class RunFolder:
         return Best(iteration, network, float(score))
 
     def set_best(self, best: Best | None) -> None:
-        """Write `best.json`, or remove it."""
+        """Write `best.json`, or remove it for None."""
         if best is None:
             self.best_file.unlink(missing_ok=True)
         elif best != self._best_or_none():
@@ -141,29 +138,29 @@ class RunFolder:
             return None
 
     def read_state(self, iteration: int) -> dict:
-        """The training state of `iteration`; `UserError` if it is missing or damaged."""
+        """Read the training state of `iteration`; `UserError` if it is missing, damaged or another's."""
         path = self.state(iteration)
         state = read_tensors(path)
         wrong = [key for key, kind in STATE_KEYS.items() if not isinstance(state.get(key), kind)]
         if wrong or not isinstance(state["record"].get("options"), dict):
-            raise UserError(f"{path} is no training state of this program: it has no {(wrong or ['options'])[0]}; move it away")
+            raise UserError(f"{path} is no training state of this program: it has no {(wrong or ['options'])[0]}; "
+                            "move it away")
         if state["iteration"] != iteration:
-            raise UserError(f"{path} is the training state of iteration {state['iteration']}; give it its own name again, or move it away")
+            raise UserError(f"{path} is the training state of iteration {state['iteration']}; "
+                            "give it its own name again, or move it away")
         return state
 
-    def newest_good_state(self, before: int | None = None) -> tuple[int, dict] | None:
-        """The newest training state that can be read, unreadable ones passed over with a warning; None in a new folder.
+    def newest_good_state(self, before: int | None = None) -> int | None:
+        """Return the iteration of the newest training state that can be read, up to `before`; None in a new folder.
 
-        Parameters
-        ----------
-        before : int, optional
-            Take none that is later than this.
+        Unreadable states are passed over with a warning; a `UserError` if there are weights, but no state is left.
         """
         for iteration in reversed(self.state_iterations()):
             if before is not None and iteration > before:
                 continue
             try:
-                return iteration, self.read_state(iteration)
+                self.read_state(iteration)
+                return iteration
             except UserError as error:
                 print(f"warning: {error}; trying the state before it", file=sys.stderr)
         if self.iterations():
@@ -172,10 +169,10 @@ class RunFolder:
         return None
 
     def prune_states(self, newest: int, keep: int) -> None:
-        """Delete training states, but neither `newest` (just written), nor the `keep` - 1 before it, nor that of the best checkpoint.
+        """Delete training states but `newest`, just written, the `keep` - 1 before it, and that of the best checkpoint.
 
-        Later ones are of a branch that this run has left by going back; they go now that it has a state of its own. Weights in
-        Model/ are never deleted.
+        Later ones are of a branch that this run has left by going back; they go now that it has a state of its own.
+        Weights in `Model/` are never deleted.
         """
         best = self._best_or_none()
         earlier = [iteration for iteration in self.state_iterations() if iteration <= newest]
@@ -185,7 +182,10 @@ class RunFolder:
                 self.state(iteration).unlink(missing_ok=True)
 
     def remove_leftovers(self) -> None:
-        """Delete what a killed process left half-written; beside products only what is a day old, as others may be writing there."""
+        """Delete what a killed process left half-written.
+
+        Beside products only what is a day old goes, as others may be writing there.
+        """
         for folder in (self.path, self.model, self.states, self.samples):
             for leftover in folder.glob(".part-*"):
                 leftover.unlink(missing_ok=True)
@@ -193,8 +193,6 @@ class RunFolder:
             with contextlib.suppress(OSError):
                 if leftover.lstat().st_mtime < time.time() - 86400:
                     leftover.unlink()
-
-
 
 
 def _resolved(path: Path) -> Path:
@@ -206,7 +204,8 @@ def _resolved(path: Path) -> Path:
 
 def _numbers(folder: Path, pattern: str) -> list[int]:
     names = os.listdir(folder) if folder.is_dir() else []
-    return sorted(int(match[1]) for name in names if (match := re.fullmatch(pattern, name, re.ASCII)) and str(int(match[1])) == match[1])
+    numbers = [match[1] for name in names if (match := re.fullmatch(pattern, name, re.ASCII))]
+    return sorted(int(number) for number in numbers if number == str(int(number)))      # not 010
 
 
 def _listed(iterations: list[int]) -> str:

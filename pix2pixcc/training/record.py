@@ -1,4 +1,4 @@
-"""The record of a run, `options.json`: written, compared with an older one, and read again to build the model it describes."""
+"""The record of a run, `options.json`: made, compared with an older one, read to build the model that it describes."""
 from __future__ import annotations
 
 import platform
@@ -8,77 +8,75 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.networks import NORMS, PADDINGS
+from pix2pixcc.parallel.ranks import parameter_count
 from pix2pixcc.pipeline import Scaling
 from pix2pixcc.training.data import TrainingData
 from pix2pixcc.utils import FORMATS, VERSION, UserError, read_json
 
 # What a generator is built from and what it is fed with, and the values that a record may give each of them.
 SETTINGS: dict[str, tuple | range] = {
-    "model": ("pix2pixCC", "pix2pixHD"), "input_ch": range(1, 4097), "target_ch": range(1, 4097), "n_gf": range(1, 4097),
-    "n_downsample": range(17), "n_residual": range(1001), "trans_conv": (False, True), "norm_type": tuple(NORMS),
-    "padding_type": tuple(PADDINGS), "data_format_input": FORMATS, "data_format_target": FORMATS}
+    "model": ("pix2pixCC", "pix2pixHD"), "input_ch": range(1, 4097), "target_ch": range(1, 4097),
+    "n_gf": range(1, 4097), "n_downsample": range(17), "n_residual": range(1001), "trans_conv": (False, True),
+    "norm_type": tuple(NORMS), "padding_type": tuple(PADDINGS), "data_format_input": FORMATS,
+    "data_format_target": FORMATS}
 
 # Options that do not change the mathematics of the run; everything else must stay as it was for a resume.
-_FREE = {"gpu_ids", "n_workers", "batch_size", "dataset_name", "input_dir_train", "target_dir_train", "report_freq", "save_freq",
-         "display_freq", "display_range", "display_scale", "image_mode", "n_iterations", "n_epochs", "latest_iter", "resume",
-         "allow_changed_options", "keep_last", "on_nan", "dry_run", "compile", "checkpoint_activations", "deterministic",
-         "val_during_train", "input_dir_val", "target_dir_val", "data_size"}
+_FREE = {"gpu_ids", "n_workers", "batch_size", "dataset_name", "input_dir_train", "target_dir_train", "report_freq",
+         "save_freq", "display_freq", "display_range", "display_scale", "image_mode", "n_iterations", "n_epochs",
+         "latest_iter", "resume", "allow_changed_options", "keep_last", "on_nan", "dry_run", "compile",
+         "checkpoint_activations", "deterministic", "val_during_train", "input_dir_val", "target_dir_val", "data_size"}
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """Everything a run was made with: every option, versions, the data, its scaling and its channels.
+    """Hold what a run was made with: every option, versions, the data, its scaling and its channels.
 
-    Parameters
-    ----------
-    content : dict
-        As it stands in `options.json` and in training states.
-    path : path, optional
-        Where it was read, to name it in messages.
+    `content` is that of `options.json` and of training states, `path` the file that it was read from.
     """
 
     content: dict[str, Any]
     path: Path | None = None
 
     @classmethod
-    def from_run(cls, options: Mapping[str, Any], data: TrainingData, *, ranks: int, repeats: tuple[int, int]) -> RunRecord:
-        """Make the record of a run about to start; `options` are all flags by name, `repeats` those of `channel_repeats`."""
-        described = {"input": data.input_channels, "target": data.target_channels}
+    def from_run(cls, options: Mapping[str, Any], data: TrainingData, *, ranks: int,
+                 repeats: tuple[int, int]) -> RunRecord:
+        """Make the record of a run of `ranks` processes from all flags by name; `repeats` are of `channel_repeats`."""
+        channels = {"input": data.input_channels, "target": data.target_channels}
         return cls({
-            "software": "pix2pixCC", "version": VERSION, "torch": str(torch.__version__), "python": platform.python_version(),
-            "options": dict(options), "global_batch": options["batch_size"] * ranks, "size": data.size, "pairs": len(data.pairs),
+            "software": "pix2pixCC", "version": VERSION, "torch": str(torch.__version__),
+            "python": platform.python_version(), "options": dict(options),
+            "global_batch": options["batch_size"] * ranks, "size": data.size, "pairs": len(data.pairs),
             "data": data.digest, "repeats": list(repeats),
             "scaling": {"input": data.input_scaling.to_dict(), "target": data.target_scaling.to_dict()},
-            "channels": {side: [channel.to_dict() for channel in channels] if channels else None for side, channels in described.items()}})
+            "channels": {side: [channel.to_dict() for channel in described] if described else None
+                         for side, described in channels.items()}})
 
     @classmethod
     def read(cls, path: Path) -> RunRecord:
-        """Read an options file.
-
-        Raises
-        ------
-        UserError
-            It is missing or damaged, or does not say what a generator is built from and fed with.
-        """
+        """Read an options file; `UserError` if it does not say what a generator is built from and fed with."""
         record = cls(read_json(path), path)
         try:
-            if not isinstance(record.options, dict) or not (record.size is None or (type(record.size) is int and record.size > 0)):
+            is_a_size = record.size is None or (type(record.size) is int and record.size > 0)
+            if not isinstance(record.options, dict) or not is_a_size:
                 raise ValueError("options, size")
             for side in ("input", "target"):
                 scaling, channels = record.scaling(side), record.channels(side) or []
                 count = record.options.get(f"{side}_ch", len(scaling.lower))
-                if {len(scaling.lower), len(scaling.upper), len(scaling.log)} != {count} or len(channels) not in (0, count):
+                lengths = {len(scaling.lower), len(scaling.upper), len(scaling.log)}
+                if lengths != {count} or len(channels) not in (0, count):
                     raise ValueError(f"{side} channels")
         except (KeyError, ValueError, TypeError, AttributeError) as error:
-            raise UserError(f"{path} is damaged, or not an options file of this program ({type(error).__name__}: {error}); "
-                            "move it away to give every flag yourself") from error
+            raise UserError(f"{path} is damaged, or not an options file of this program ({type(error).__name__}: "
+                            f"{error}); move it away to give every flag yourself") from error
         for name, allowed in SETTINGS.items():
             value = record.options.get(name, allowed[0])
             if type(value) is not type(allowed[0]) or value not in allowed:
-                raise UserError(f"{path} is damaged: --{name} cannot be {value!r}; put it right, or move it away to give every flag yourself")
+                raise UserError(f"{path} is damaged: --{name} cannot be {value!r}; put it right, or move it away "
+                                "to give every flag yourself")
         return record
 
     @property
@@ -101,45 +99,39 @@ class RunRecord:
         return [Channel.from_dict(channel) for channel in described] if described else None
 
     def settings(self, typed: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options of `SETTINGS` that the model was trained with, for those who build it again.
-
-        Parameters
-        ----------
-        typed : mapping
-            The flags that the user typed, by name.
-
-        Raises
-        ------
-        UserError
-            One of them contradicts the record.
-        """
+        """Return the `SETTINGS` that the model was trained with; `UserError` if a flag in `typed` contradicts one."""
         settings = {name: self.options[name] for name in SETTINGS if name in self.options}
         for name, value in settings.items():
             if typed.get(name, value) != value:
-                raise UserError(f"--{name} {typed[name]} contradicts {self.path}: this model was trained with {value}; leave the flag out")
+                raise UserError(f"--{name} {typed[name]} contradicts {self.path}: this model was trained with {value}; "
+                                "leave the flag out")
         return settings
 
     def differences(self, older: RunRecord) -> list[str]:
         """Return what differs from an `older` record and changes the mathematics, each as `--flag: was -> is`."""
         before, now = older.content.get("options", {}), self.options
-        changes = [f"--{name}: {before[name]} -> {now[name]}" for name in now
-                   if name not in _FREE and not name.startswith(("saturation_", "logscale_")) and name in before and before[name] != now[name]]
+        binding = [name for name in now if name not in _FREE and not name.startswith(("saturation_", "logscale_"))]
+        changes = [f"--{name}: {before[name]} -> {now[name]}" for name in binding
+                   if name in before and before[name] != now[name]]
         if now["epoch_decay"] is not None and before.get("n_epochs", 0) > now["n_epochs"]:
             changes.append(f"--n_epochs: {before['n_epochs']} -> {now['n_epochs']} (it may only grow)")
-        for name, flag in (("global_batch", "--batch_size times the number of GPUs"), ("scaling", "the scaling (--saturation_*, --logscale_*)"),
-                           ("data", "the training pairs"), ("size", "the images' side")):
+        facts = {"global_batch": "--batch_size times the number of GPUs", "data": "the training pairs",
+                 "scaling": "the scaling (--saturation_*, --logscale_*)", "size": "the images' side"}
+        for name, flag in facts.items():
             if name in older.content and older.content[name] != self.content[name]:
                 changes.append(f"{flag}: {_short(older.content[name])} -> {_short(self.content[name])}")
         return changes
 
-    def describe(self, data: TrainingData, *, device: str, parameters: tuple[int, int]) -> str:
-        """Return the summary of a run that is printed before it starts; `parameters` of the generator and of the discriminator."""
+    def describe(self, data: TrainingData, networks: tuple[nn.Module, nn.Module], device: torch.device) -> str:
+        """Return the summary of a run of generator and discriminator that is printed before it starts."""
         made, repeats, batch = self.options, self.content["repeats"], self.content["global_batch"]
+        pair = f"{made['input_ch'] * repeats[0]} + {made['target_ch'] * repeats[1]} channels over {made['n_D']} scales"
         steps = -(-data.last_iteration(made["n_epochs"], made["n_iterations"]) // batch)
-        lines = [("model", f"{made['model']}, {made['norm_type']}, {made['padding_type']} padding; pair of {made['input_ch'] * repeats[0]} + "
-                           f"{made['target_ch'] * repeats[1]} channels over {made['n_D']} scales"),
-                 ("weights", f"{parameters[0] / 1e6:.2f} M generator, {parameters[1] / 1e6:.2f} M discriminator"),
-                 ("pairs", f"{len(data.pairs)} to train on, {len(data.validation)} to validate, {data.size} x {data.size} pixels"),
+        lines = [("model", f"{made['model']}, {made['norm_type']}, {made['padding_type']} padding; pair of {pair}"),
+                 ("weights", "{:.2f} M generator, {:.2f} M discriminator".format(
+                     *(parameter_count(network) / 1e6 for network in networks))),
+                 ("pairs", f"{len(data.pairs)} to train on, {len(data.validation)} to validate, "
+                           f"{data.size} x {data.size} pixels"),
                  *_side_lines("input", data.input_channels, data.input_scaling),
                  *_side_lines("target", data.target_channels, data.target_scaling),
                  ("work", f"{made['n_epochs']} epochs, {steps} steps of {batch}, {made['data_type']} bit, "

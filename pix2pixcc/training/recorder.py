@@ -1,34 +1,71 @@
-"""What a training run writes while it runs: losses, sample pictures, checkpoints, curves and the gallery page.
-
-Only the first rank has a recorder. Files are written by one background thread, in order, so that saving never stalls training.
-A checkpoint is the state to resume from, then the weights that follow from it: a run killed in between makes up for it.
-"""
+"""What a training run writes while it runs: losses, sample pictures, checkpoints, curves and the gallery page."""
 from __future__ import annotations
 
 import contextlib
+import csv
+import errno
+import io
+import math
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 
-import torch
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from pix2pixcc.parallel.background import BackgroundWriter
 from pix2pixcc.training.checkpoints import save_tensors, snapshot
 from pix2pixcc.training.folder import Best, RunFolder
-from pix2pixcc.training.loss_table import LossTable
 from pix2pixcc.training.record import RunRecord
 from pix2pixcc.training.validation import Sample
-from pix2pixcc.utils import UserError, write_json
+from pix2pixcc.utils import UserError, atomic_path, write_json
 from pix2pixcc.visuals.curves import loss_curves
 from pix2pixcc.visuals.gallery import gallery
 
-BEST_BY = {"val_cc_binned": "G", "ema_cc_binned": "G_ema"}      # the columns that choose the best checkpoint, and of which network
-DRAW_EVERY = 20.0                                               # seconds at least between two drawings of the curves and the page
+BEST_BY = {"val_cc_binned": "G", "ema_cc_binned": "G_ema"}      # columns that choose the best, and their network
+DRAW_EVERY = 20.0      # seconds from one drawing of the curves and the page to the next: each takes most of one
+_ALWAYS = ("iteration", "epoch", "lr")
 
 
 class Recorder:
-    """Writes into a run's folder; a context manager that ends when all is written.
+    """Record nothing: what every rank but the first does. A context manager that ends when all is written."""
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
+        pass
+
+    def report(self, iteration: int, lr: float, losses: dict[str, float]) -> None:
+        """Record the losses of the steps since the last report."""
+
+    def display(self, iteration: int, generate: Callable[[Tensor], Tensor]) -> None:
+        """Draw the sample as `generate` makes it now."""
+
+    def draw(self) -> None:
+        """Draw `losses.png` and the page, unless that was a moment ago; at the end they are drawn anyway."""
+
+    def save(self, iteration: int, lr: float, state: dict, scores: dict[str, float]) -> None:
+        """Write the checkpoint of `iteration`: the state to resume from, then the weights that follow from it."""
+
+    def complete(self, iteration: int, training: dict) -> None:
+        """Write those weights of the state at `iteration` that a killed run did not come to write."""
+
+    def rewind(self, iteration: int, state: dict) -> None:
+        """Go back to `iteration`: forget what was recorded after it, and write the state to resume from."""
+
+    def wait(self) -> None:
+        """Return when everything so far is written."""
+
+
+class FolderRecorder(Recorder):
+    """Record into a run's folder.
+
+    Files are written by one background thread, in order, so that saving never stalls training. What can be made from a
+    file is written after it: a run that is killed in between makes up for it.
 
     Parameters
     ----------
@@ -36,29 +73,37 @@ class Recorder:
         Locked by this process.
     record : RunRecord
         Written to `options.json` and into every training state.
-    columns : sequence of str
+    columns : list of str
         Of `losses.csv`.
     sample : Sample
         The pair to draw.
     start : int
         The iteration that the run goes on from; later rows of an earlier attempt are dropped.
+    epoch : int
+        Images in the data set.
     keep_last : int
         How many training states to keep.
     """
 
-    def __init__(self, folder: RunFolder, record: RunRecord, columns: list[str], sample: Sample, *, start: int, keep_last: int):
-        self._folder, self._record, self.sample, self._keep_last = folder, record, sample, keep_last
-        self._columns = columns
+    def __init__(self, folder: RunFolder, record: RunRecord, columns: list[str], sample: Sample, *, start: int,
+                 epoch: int, keep_last: int):
+        self._folder, self._record, self._columns, self._sample = folder, record, columns, sample
+        self._epoch, self._keep_last = epoch, keep_last
         self._drawn = time.monotonic()
         folder.remove_leftovers()
         self._begin(start)
         write_json(folder.options, record.content)
         self._writer = BackgroundWriter()
 
-    def __enter__(self) -> Recorder:
-        return self
+    def _begin(self, iteration: int) -> None:
+        """Take up the records until `iteration`, without what came after it."""
+        self._table = LossTable(self._folder.losses, self._columns, iteration)
+        self._folder.set_best(self._table.best)
+        with _disk_errors(self._folder):
+            self._board = SummaryWriter(self._folder.board, purge_step=iteration + 1)
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:
         try:
             if error is None:
                 self._draw()
@@ -69,19 +114,6 @@ class Recorder:
         finally:
             self._writer.__exit__(kind, error, trace)
 
-    def _begin(self, iteration: int) -> None:
-        """Take up the records until `iteration`, without what came after it."""
-        self._table = LossTable(self._folder.losses, self._columns, iteration)
-        self._folder.set_best(_best_of(self._table))
-        with _disk_errors(self._folder):
-            self._board = SummaryWriter(self._folder.board, purge_step=iteration + 1)
-
-    def rewind(self, iteration: int) -> None:
-        """Forget what was recorded after `iteration`."""
-        self.wait()
-        self._board.close()
-        self._begin(iteration)
-
     def _submit(self, job: Callable, *arguments: object) -> None:
         self._writer.submit(self._do, job, *arguments)
 
@@ -91,75 +123,73 @@ class Recorder:
         with _disk_errors(self._folder):
             job(*arguments)
 
-    def report(self, iteration: int, epoch: float, lr: float, losses: dict[str, float]) -> None:
-        self._table.add(iteration, epoch, lr, losses)
-        self._submit(self._table.write, self._table.text())
-        self._submit(self._add_scalars, iteration, {f"loss/{name}": value for name, value in losses.items()} | {"learning rate": lr})
+    def report(self, iteration: int, lr: float, losses: dict[str, float]) -> None:
+        self._submit(self._table.write, *self._table.add(iteration, iteration / self._epoch, lr, losses))
+        scalars = {f"loss/{name}": loss for name, loss in losses.items()}
+        self._submit(self._add_scalars, iteration, scalars | {"learning rate": lr})
 
     def _add_scalars(self, iteration: int, values: dict[str, float]) -> None:
         for name, value in values.items():
             self._board.add_scalar(name, value, iteration)
 
-    def display(self, iteration: int, generated: torch.Tensor) -> None:
-        self._submit(self.sample.draw, self._folder.samples, iteration, generated.cpu())
+    def display(self, iteration: int, generate: Callable[[Tensor], Tensor]) -> None:
+        self._submit(self._sample.draw, self._folder.samples, iteration, generate(self._sample.input).cpu())
 
     def draw(self) -> None:
-        """Draw `losses.png` and the page, unless that was a moment ago: it takes most of a second. At the end they are drawn anyway."""
         if time.monotonic() - self._drawn > DRAW_EVERY:
             self._draw()
 
     def _draw(self) -> None:
         self._drawn = time.monotonic()
-        self._submit(self._table.write, self._table.text())
         self._submit(loss_curves, self._folder.path / "losses.png", self._folder.losses, tuple(BEST_BY))
         self._submit(gallery, self._folder.path)
 
-    def save(self, iteration: int, epoch: float, lr: float, state: dict, scores: dict[str, float]) -> None:
-        """Write the checkpoint of `iteration`."""
+    def save(self, iteration: int, lr: float, state: dict, scores: dict[str, float]) -> None:
         if scores:
-            self._table.add(iteration, epoch, lr, scores)
-            self._submit(self._add_scalars, iteration, {f"validation/{name}": value for name, value in scores.items()})
-        self._submit(self._write_checkpoint, iteration, snapshot(state), self._table.text(), _best_of(self._table))
+            self._submit(self._table.write, *self._table.add(iteration, iteration / self._epoch, lr, scores))
+            self._submit(self._add_scalars, iteration, {f"validation/{name}": score for name, score in scores.items()})
+        self._submit(self._write_checkpoint, iteration, snapshot(state), self._table.best)
         self.draw()
 
-    def _write_checkpoint(self, iteration: int, state: dict, losses: str, best: Best | None) -> None:
+    def _write_checkpoint(self, iteration: int, state: dict, best: Best | None) -> None:
         """The state comes before all that a restart can make from it: weights, and the best from the table."""
-        self._table.write(losses)
         self._write_state(iteration, state)
-        self._write_weights(iteration, state["training"])
+        self._write_weights(iteration, _weights_of(state["training"]))
         self._folder.set_best(best)
         self._folder.prune_states(iteration, self._keep_last)
-
-    def save_state(self, iteration: int, state: dict) -> None:
-        """Write only the state to resume from."""
-        self._submit(self._write_state, iteration, snapshot(state))
 
     def _write_state(self, iteration: int, state: dict) -> None:
         save_tensors(self._folder.state(iteration), state | {"record": self._record.content, "iteration": iteration})
 
-    def complete(self, iteration: int, training: dict) -> None:
-        """Write the weights of the state at `iteration` that a killed run did not come to write."""
-        self._submit(self._write_weights, iteration, snapshot(training), True)
+    def _write_weights(self, iteration: int, weights: dict[str, dict]) -> None:
+        for network, state in weights.items():
+            self._do(save_tensors, self._folder.weights(iteration, network), state)
 
-    def _write_weights(self, iteration: int, training: dict, only_missing: bool = False) -> None:
-        networks = {"G": training["generator"], "D": training["discriminator"]}
-        if "average" in training:
-            networks["G_ema"] = {name.removeprefix("module."): value for name, value in training["average"].items() if name != "n_averaged"}
+    def complete(self, iteration: int, training: dict) -> None:
         written = self._folder.state(iteration).stat().st_mtime_ns
-        for network, weights in networks.items():
-            path = self._folder.weights(iteration, network)
-            if not (only_missing and path.is_file() and path.stat().st_mtime_ns >= written):
-                self._do(save_tensors, path, weights)
+        paths = {network: self._folder.weights(iteration, network) for network in ("G", "D", "G_ema")}
+        there = [network for network, path in paths.items() if path.is_file() and path.stat().st_mtime_ns >= written]
+        missing = {network: weights for network, weights in _weights_of(training).items() if network not in there}
+        if missing:
+            self._submit(self._write_weights, iteration, snapshot(missing))
+
+    def rewind(self, iteration: int, state: dict) -> None:
+        self._submit(self._write_state, iteration, snapshot(state))
+        self.wait()
+        self._board.close()
+        self._begin(iteration)
 
     def wait(self) -> None:
-        """Return when everything so far is written."""
         self._writer.wait()
 
 
-def _best_of(table: LossTable) -> Best | None:
-    """The checkpoint with the highest score, the first of equals."""
-    candidates = sorted((iteration, network, score) for column, network in BEST_BY.items() for iteration, score in table.scores(column))
-    return max((Best(*candidate) for candidate in candidates), key=lambda best: best.cc_binned, default=None)
+def _weights_of(training: dict) -> dict[str, dict]:
+    """The weights of each network of a training's state, as in the files of `Model/`."""
+    weights = {"G": training["generator"], "D": training["discriminator"]}
+    if "average" in training:
+        weights["G_ema"] = {name.removeprefix("module."): value for name, value in training["average"].items()
+                            if name != "n_averaged"}
+    return weights
 
 
 @contextlib.contextmanager
@@ -168,5 +198,88 @@ def _disk_errors(folder: RunFolder) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"cannot write in {folder.path}: {error.strerror or error}. Free some space there, and go on with --resume; "
-                        "the checkpoints so far are unchanged") from error
+        raise UserError(f"cannot write in {folder.path}: {error.strerror or error}. Free some space there, and go on "
+                        "with --resume; the checkpoints so far are unchanged") from error
+
+
+class LossTable:
+    """Keep `losses.csv`: one row per iteration, with its losses, the scores of its validation, or both.
+
+    The file is taken up whole once; then rows are appended, which takes as long for the last of a run as for the first.
+
+    Parameters
+    ----------
+    path : path
+        The file, read if it is there.
+    columns : sequence of str
+        After `iteration`, `epoch` and `lr`.
+    keep_until : int
+        Rows of later iterations, left by a run that was killed, are dropped, and a last row that is not whole.
+
+    Attributes
+    ----------
+    best : Best or None
+        The checkpoint with the highest score, the first of equals.
+    """
+
+    def __init__(self, path: Path, columns: Sequence[str], keep_until: int):
+        rows = _read_rows(path, keep_until) if keep_until and path.exists() else []
+        self.path, self.columns = path, [*_ALWAYS, *columns]
+        self.best: Best | None = None
+        self.columns += [name for name in (rows[0] if rows else {}) if name and name not in self.columns]
+        self._last: dict[str, str] = {}
+        for row in rows:
+            self._take(row)
+        self._line = self._text(self._last) if rows else ""      # the last row, as it stands in the file
+        self._header = self._text({name: name for name in self.columns})
+        with atomic_path(path) as temporary:
+            temporary.write_text(self._header + self._text(*rows), encoding="utf-8")
+
+    def add(self, iteration: int, epoch: float, lr: float, values: dict[str, float]) -> tuple[str, str]:
+        """Add values to the row of `iteration`; return it, and what it replaces at the end of the file, or ''."""
+        is_new = self._last.get("iteration") != str(iteration)
+        row = {"iteration": str(iteration), "epoch": f"{epoch:.4f}", "lr": f"{lr:.6g}"} if is_new else self._last
+        self._take(row | {name: f"{value:.6g}" if math.isfinite(value) else "" for name, value in values.items()})
+        replaced, self._line = "" if is_new else self._line, self._text(self._last)
+        return self._line, replaced
+
+    def write(self, line: str, replaced: str) -> None:
+        """Append the `line` that `add` returned, in place of the one `replaced`; called from another thread."""
+        with open(self.path, "ab+", buffering=0) as file:
+            end = file.tell()
+            file.seek(max(0, end - len(replaced.encode())))
+            if replaced and file.read() == replaced.encode():
+                end -= len(replaced.encode())
+            text = (line if end else self._header + line).encode()      # the file may have been moved away
+            file.truncate(end)
+            if (file.write(text) or 0) < len(text):
+                file.truncate(end)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(file.fileno())
+
+    def _take(self, row: dict[str, str]) -> None:
+        self._last = row
+        for column, network in BEST_BY.items():
+            with contextlib.suppress(KeyError, ValueError):
+                score = float(row[column])
+                if math.isfinite(score) and (self.best is None or score > self.best.cc_binned):
+                    self.best = Best(int(row["iteration"]), network, score)
+
+    def _text(self, *rows: dict[str, str]) -> str:
+        stream = io.StringIO()
+        csv.DictWriter(stream, self.columns, restval="", extrasaction="ignore", lineterminator="\n").writerows(rows)
+        return stream.getvalue()
+
+
+def _read_rows(path: Path, keep_until: int) -> list[dict[str, str]]:
+    """The whole rows of a table up to the iteration `keep_until`."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            text = file.read()
+        reader = csv.DictReader(io.StringIO(text[:text.rfind("\n") + 1], newline=""), restkey="", restval="")
+        if "iteration" not in (reader.fieldnames or ()):
+            raise KeyError("iteration")
+        return [row for row in reader if int(row["iteration"]) <= keep_until]
+    except (OSError, ValueError, KeyError, csv.Error) as error:
+        raise UserError(f"cannot read {path}: it is damaged, or not the table of a run ({type(error).__name__}). "
+                        "Move it away, and the run goes on with a new one") from error

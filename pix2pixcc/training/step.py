@@ -1,6 +1,6 @@
 """One training step of the conditional GAN, and the state that makes it resumable.
 
-The loop around it stands in `pix2pixCC_Train.py`; the terms in `losses.py`. Source: Jeong et al. 2022 (ApJS 262 50), section 2.
+Source: Jeong et al. 2022 (ApJS 262 50), section 2.
 """
 from __future__ import annotations
 
@@ -19,28 +19,24 @@ from pix2pixcc.utils import UserError
 TERMS = ("loss_G", "loss_D", "GAN_G", "FM", "CC")
 
 
-def learning_rate(lr: float, epoch: int, n_epochs: int, epoch_decay: int | None) -> float:
-    """The rate during `epoch` (counted from 0): constant for `epoch_decay` epochs, then linearly to 0 after the last."""
-    if epoch_decay is None or epoch < epoch_decay:
-        return lr
-    return lr * max(0.0, (n_epochs - epoch) / max(1, n_epochs - epoch_decay))
-
-
 def _make_moments(optimizer: torch.optim.Adam) -> None:
-    """Adam's moments, now instead of in the first backward pass: memory that stays lies apart from that which is used again."""
+    """Make Adam's moments before the first step, so that memory that stays lies apart from memory that is reused."""
     for group in optimizer.param_groups:
         for weight in group["params"]:
-            optimizer.state[weight] = {"step": torch.zeros((), device=weight.device), "exp_avg": torch.zeros_like(weight),
-                                       "exp_avg_sq": torch.zeros_like(weight)}
+            optimizer.state[weight] = {"step": torch.zeros((), device=weight.device),
+                                       "exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)}
+
+
+def _bare(network: nn.Module) -> nn.Module:
+    """The network without DistributedDataParallel around it."""
+    return network.module if isinstance(network, DistributedDataParallel) else network
 
 
 class AdversarialTraining:
-    """Generator and discriminator with their optimizers; `step` takes one step of both.
+    """Train generator and discriminator together; `step` takes one step of both.
 
-    Both losses come from the same weights; the generator is stepped, then the discriminator. The discriminator sees the real
-    pair first, and only its features are kept. It sees the generated pair once: that is made with a leaf, whose gradient from
-    the adversarial and feature-matching terms is handed on to the generator, while the discriminator's own loss goes back
-    through the same graph into its weights only.
+    Both losses come from the same weights. The discriminator sees each pair once: the backward passes of its own loss
+    and of the generator's adversarial and feature-matching terms go through the same graph.
 
     Parameters
     ----------
@@ -48,18 +44,21 @@ class AdversarialTraining:
         On their device; wrapped in DistributedDataParallel where several ranks train.
     repeats : tuple of int
         Of `networks.channel_repeats`.
+    lr, beta1, beta2 : float
+        Of Adam.
     lambda_LSGAN, lambda_FM, lambda_CC : float
-        Weights of the three terms; a weight of 0 skips the term.
+        Weights of the adversarial, feature-matching and correlation terms; a weight of 0 skips the term.
+    gan_type, fm_cumulative, n_CC, ccc
+        Of the losses; `n_CC` 0 skips the correlation.
     half : torch.dtype, optional
         bfloat16 or float16 for the networks' arithmetic; the weights and losses stay in float32.
     ema : float, optional
         Decay of an exponential moving average of the generator, per step.
     """
 
-    def __init__(self, generator: nn.Module, discriminator: nn.Module, *, repeats: tuple[int, int], lr: float = 2e-4,
-                 beta1: float = 0.5, beta2: float = 0.999, lambda_LSGAN: float = 2.0, lambda_FM: float = 10.0, lambda_CC: float = 5.0,
-                 gan_type: str = "LSGAN", fm_cumulative: bool = False, n_CC: int = 4, ccc: bool = True,
-                 half: torch.dtype | None = None, ema: float | None = None):
+    def __init__(self, generator: nn.Module, discriminator: nn.Module, *, repeats: tuple[int, int], lr: float,
+                 beta1: float, beta2: float, lambda_LSGAN: float, lambda_FM: float, lambda_CC: float, gan_type: str,
+                 fm_cumulative: bool, n_CC: int, ccc: bool, half: torch.dtype | None = None, ema: float | None = None):
         self.generator, self.discriminator, self.repeats = generator, discriminator, repeats
         self.weights = {"GAN": lambda_LSGAN, "FM": lambda_FM, "CC": lambda_CC if n_CC else 0.0}
         self.adversarial = AdversarialLoss(gan_type)
@@ -85,16 +84,19 @@ class AdversarialTraining:
     @property
     def bare_generator(self) -> nn.Module:
         """The generator without DistributedDataParallel around it."""
-        return self.generator.module if isinstance(self.generator, DistributedDataParallel) else self.generator
+        return _bare(self.generator)
 
     @property
     def bare_discriminator(self) -> nn.Module:
-        return self.discriminator.module if isinstance(self.discriminator, DistributedDataParallel) else self.discriminator
+        """The discriminator without DistributedDataParallel around it."""
+        return _bare(self.discriminator)
 
     @property
     def _steps_in_backward(self) -> bool:
-        """Whether each of the generator's weights is stepped as soon as its gradient is there, so that only one gradient is kept
-        at a time. Both losses have been taken by then. Not where gradients are averaged over ranks, or checked for overflow, first."""
+        """Whether each weight of the generator is stepped as soon as its gradient is there: one is kept at a time.
+
+        Both losses have been taken by then. Not where gradients are averaged over ranks or checked for overflow first.
+        """
         return not isinstance(self.generator, DistributedDataParallel) and not self.scaler.is_enabled()
 
     def _step_one(self, parameter: Tensor) -> None:
@@ -102,6 +104,7 @@ class AdversarialTraining:
         parameter.grad = None
 
     def set_learning_rate(self, lr: float) -> None:
+        """Set the rate of both optimizers."""
         for optimizer in (self.optimizer_G, self.optimizer_D):
             for group in optimizer.param_groups:
                 group["lr"] = lr
@@ -114,61 +117,81 @@ class AdversarialTraining:
         Tensor
             The five losses named in `TERMS`, float32, weighted, on the device: nothing waits for it here.
         """
-        for optimizer in (self.optimizer_G, self.optimizer_D):   # gradients give way to the activations
+        for optimizer in (self.optimizer_G, self.optimizer_D):   # gradients make room for the activations
             optimizer.zero_grad(set_to_none=True)
+
+        # 1. D(x, y): the discriminator's gradients from the real pair. Only its features are kept.
         real, loss_real = self._learn_real(input, target)
+
+        # 2. G(x), and a detached copy of it for the discriminator.
         with self._autocast():
             generated = self.generator(input)
-        gradient, gan, matching, loss_generated = self._learn_generated(input, generated.detach().float().requires_grad_(), real)
-        del real                                               # so does what the discriminator saw
+        copy = generated.detach().float().requires_grad_()
+
+        # 3. D(x, G(x)): the gradient of GAN and FM with respect to the copy, and the discriminator's gradients.
+        gradient, gan, matching, loss_generated = self._learn_generated(input, copy, real)
+        del real                                                 # frees memory for the generator's backward pass
+
+        # 4. The generator's gradients, from that of the copy and from the term CC.
         outputs, gradients = [generated], [gradient.to(generated.dtype)]
         correlation = torch.zeros((), device=input.device)
         if self.weights["CC"]:
             correlation = self.weights["CC"] * self.correlation(target, generated)
-            outputs, gradients = [generated, self.scaler.scale(correlation)], [*gradients, torch.ones_like(correlation)]
+            outputs.append(self.scaler.scale(correlation))
+            gradients.append(torch.ones_like(correlation))
         torch.autograd.backward(outputs, gradients)
-        if not self._steps_in_backward:
-            self.scaler.step(self.optimizer_G)
-        self.scaler.step(self.optimizer_D)
-        self.scaler.update()
-        if self.average is not None:
-            self.average.update_parameters(self.bare_generator)
-        losses = torch.stack([gan + matching + correlation, loss_real + loss_generated, gan, matching, correlation]).detach()
+
+        self._step_optimizers()
+        loss_G, loss_D = gan + matching + correlation, loss_real + loss_generated
+        losses = torch.stack([loss_G, loss_D, gan, matching, correlation]).detach()
         self.sums += losses
         self.good_steps += losses.isfinite().all() & (self.good_steps == self.steps)
         self.steps += 1
         return losses
 
     def _learn_real(self, input: Tensor, target: Tensor) -> tuple[Features, Tensor]:
-        """The discriminator's gradients from the real pair: its features, and its loss.
+        """Take the discriminator's gradients from the real pair; return its features and its loss.
 
-        They come before the generator has made anything, and are not averaged over ranks before those of the generated pair.
+        They are averaged over ranks together with those of the generated pair.
         """
-        alone = self.discriminator.no_sync() if isinstance(self.discriminator, DistributedDataParallel) else nullcontext()
-        with alone:
+        network = self.discriminator
+        with network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext():
             with self._autocast():
-                features = self.discriminator(discriminator_pair(input, target, self.repeats))
+                features = network(discriminator_pair(input, target, self.repeats))
             loss = self.adversarial.discriminator(features, real=True)
-            self.scaler.scale(loss).backward(inputs=list(self.discriminator.parameters()))
+            self.scaler.scale(loss).backward(inputs=list(network.parameters()))
         return [[block.detach() for block in scale] for scale in features], loss.detach()
 
-    def _learn_generated(self, input: Tensor, leaf: Tensor, real: Features) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """The discriminator's gradients from the generated pair: the gradient of the generator's terms to `leaf`, these two terms,
-        and the discriminator's loss."""
+    def _learn_generated(self, input: Tensor, copy: Tensor, real: Features) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Take the discriminator's gradients from the generated pair.
+
+        It returns the gradient of the generator's two terms with respect to `copy`, these terms, and the loss.
+        """
         with self._autocast():
-            features = self.discriminator(discriminator_pair(input, leaf, self.repeats))
+            features = self.discriminator(discriminator_pair(input, copy, self.repeats))
         gan = self.weights["GAN"] * self.adversarial.generator(features)
-        matching = self.weights["FM"] * self.feature_matching(real, features) if self.weights["FM"] else torch.zeros_like(gan)
+        matching = torch.zeros_like(gan)
+        if self.weights["FM"]:
+            matching = self.weights["FM"] * self.feature_matching(real, features)
         loss = self.adversarial.discriminator(features, real=False)
-        (gradient,) = torch.autograd.grad(self.scaler.scale(gan + matching), leaf, retain_graph=True)
+        (gradient,) = torch.autograd.grad(self.scaler.scale(gan + matching), copy, retain_graph=True)
         self.scaler.scale(loss).backward(inputs=list(self.discriminator.parameters()))
         return gradient, gan.detach(), matching.detach(), loss.detach()
+
+    def _step_optimizers(self) -> None:
+        """Step the generator, unless that was done in its backward pass, then the discriminator, then the average."""
+        if not self._steps_in_backward:
+            self.scaler.step(self.optimizer_G)
+        self.scaler.step(self.optimizer_D)
+        self.scaler.update()
+        if self.average is not None:
+            self.average.update_parameters(self.bare_generator)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, dtype=self.half, enabled=self.half is not None)
 
     def mean_losses(self) -> Tensor:
-        """The mean of each of `TERMS` over the steps since the last call."""
+        """Return the mean of each of `TERMS` over the steps since the last call."""
         means = self.sums / max(self.steps, 1)
         self.sums = torch.zeros_like(self.sums)
         self.good_steps.zero_()
@@ -176,7 +199,10 @@ class AdversarialTraining:
         return means
 
     def steps_since_divergence(self) -> int:
-        """How many of the latest steps came from the first whose loss was no number; 0 if all is well. Waits for the device."""
+        """Return how many of the latest steps came from the first whose loss was NaN or infinite; 0 if all is well.
+
+        Weights that the last step has spoilt, whose loss was still good, count as 1. It waits for the device.
+        """
         if since := self.steps - int(self.good_steps):
             return since
         healthy = torch.stack([parameter.isfinite().all() for network in (self.generator, self.discriminator)
@@ -185,26 +211,30 @@ class AdversarialTraining:
 
     @torch.inference_mode()
     def generate(self, input: Tensor, averaged: bool = False) -> Tensor:
-        """The generator's output on `input`, in eval mode, float32; `averaged`: by the moving average of the weights."""
+        """Return the generator's output on `input`, wherever that lies, in eval mode, float32 on the device.
+
+        With `averaged` it is made by the moving average of the weights.
+        """
         network = self.average.module if averaged and self.average is not None else self.bare_generator
         was_training = network.training
         network.eval()
         with self._autocast():
-            output = network(input)
+            output = network(input.to(self.device))
         network.train(was_training)
         return output.float()
 
     def state_dict(self) -> dict:
-        """Everything that the next step depends on, besides the data."""
+        """Return everything that the next step depends on, besides the data."""
         state = {"generator": self.bare_generator.state_dict(), "discriminator": self.bare_discriminator.state_dict(),
                  "optimizer_G": self.optimizer_G.state_dict(), "optimizer_D": self.optimizer_D.state_dict(),
-                 "scaler": self.scaler.state_dict(), "sums": self.sums, "steps": self.steps, "good_steps": self.good_steps}
+                 "scaler": self.scaler.state_dict(), "sums": self.sums, "steps": self.steps,
+                 "good_steps": self.good_steps}
         if self.average is not None:
             state["average"] = self.average.state_dict()
         return state
 
     def load_state_dict(self, state: dict) -> None:
-        """Go on from `state_dict`'s state; the optimizers' own settings stay as they were given.
+        """Go on from the state that `state_dict` returned; the optimizers' settings stay as they were given.
 
         Raises
         ------
@@ -214,9 +244,11 @@ class AdversarialTraining:
         try:
             self.bare_generator.load_state_dict(state["generator"])
             self.bare_discriminator.load_state_dict(state["discriminator"])
-            for optimizer, saved in ((self.optimizer_G, state["optimizer_G"]), (self.optimizer_D, state["optimizer_D"])):
-                settings = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
-                optimizer.load_state_dict(saved)
+            optimizers = {"optimizer_G": self.optimizer_G, "optimizer_D": self.optimizer_D}
+            for name, optimizer in optimizers.items():
+                settings = [{name: value for name, value in group.items() if name != "params"}
+                            for group in optimizer.param_groups]
+                optimizer.load_state_dict(state[name])
                 for group, own in zip(optimizer.param_groups, settings, strict=True):
                     group.update(own)
                 if any(moment.shape not in (parameter.shape, ()) for parameter, moments in optimizer.state.items()
@@ -224,11 +256,12 @@ class AdversarialTraining:
                     raise ValueError("moments of another shape than their weights")
             if state["scaler"]:
                 self.scaler.load_state_dict(state["scaler"])
-            self.sums, self.good_steps = state["sums"].to(self.device, copy=True), state["good_steps"].to(self.device, copy=True)
+            self.sums, self.good_steps = (state[name].to(self.device, copy=True) for name in ("sums", "good_steps"))
             self.steps = operator.index(state["steps"])
             if self.average is not None and "average" in state:
                 self.average.load_state_dict(state["average"])
         # What PyTorch raises depends on where the difference is.
         except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise UserError(f"the training state is of other networks ({reason}). Train with the options it was made with") from error
+            raise UserError(f"the training state is of other networks ({reason}). "
+                            "Train with the options it was made with") from error

@@ -14,31 +14,32 @@ from pix2pixcc.evaluation.metrics import score
 from pix2pixcc.images.files import read_image
 from pix2pixcc.parallel.ranks import Ranks
 from pix2pixcc.pipeline import Scaling
-from pix2pixcc.solar.geometry import disk_of_header
+from pix2pixcc.solar.geometry import LIMB, disk_of_header
 from pix2pixcc.solar.headers import has_observer
 from pix2pixcc.visuals.sheets import sample_images, sample_sheet
 
-# Columns of losses.csv and the metrics behind them (see metrics.score).
+# Columns of losses.csv and the metrics behind them, of `metrics.score`.
 SCORES = {"cc": "full_cc", "ccc": "full_ccc", "cc_binned": "full_cc_binned", "active_cc_binned": "active_cc_binned",
           "quiet_cc_binned": "quiet_cc_binned", "rmse": "full_rmse", "flux_ratio": "flux_ratio"}
-DISK_RADIUS = 0.98
 
 
 class Sample:
-    """One pair, always the same, drawn again and again while the generator learns.
+    """Draw one pair, always the same, again and again while the generator learns.
 
     Parameters
     ----------
-    pair : (input, target) paths
-    input_scaling, target_scaling : Scaling
-    display_scale, display_range : float
-        Of the plain pictures (multiplies -1..1), and of magnetograms on the sheet (gauss).
+    pair : tuple of path
+        Input and target.
+    display_scale : float
+        Multiplies -1..1 in the plain pictures.
+    display_range : float
+        +- gauss at which the sheet shows magnetograms.
     image_mode : str
         Format of the plain pictures.
     """
 
-    def __init__(self, pair: tuple[Path, Path], *, input_scaling: Scaling, target_scaling: Scaling, display_scale: float = 1.0,
-                 display_range: float = 100.0, image_mode: str = "png"):
+    def __init__(self, pair: tuple[Path, Path], *, input_scaling: Scaling, target_scaling: Scaling,
+                 display_scale: float, display_range: float, image_mode: str):
         self._input = read_image(pair[0], len(input_scaling.lower))
         self._target = read_image(pair[1], len(target_scaling.lower), side="target")
         self._target_scaling = target_scaling
@@ -46,43 +47,47 @@ class Sample:
         self.input = input_scaling.scale(torch.from_numpy(self._input.data))[None]
 
     def draw(self, folder: Path, iteration: int, generated: Tensor) -> None:
-        """Write `<iteration>_real`, `<iteration>_fake` and `<iteration>_sheet.png`; `generated` is `(1, K, H, W)`, -1..1, on the CPU."""
+        """Write `<iteration>_real`, `_fake` and `_sheet.png`; `generated` is `(1, K, H, W)`, -1..1, on the CPU."""
         real = self._target_scaling.scale(torch.from_numpy(self._target.data))
         solar = self._input.header is not None
-        sample_images(folder, iteration, real, generated[0], display_scale=self._display_scale, image_mode=self._image_mode, north_up=solar)
+        sample_images(folder, iteration, real, generated[0], display_scale=self._display_scale,
+                      image_mode=self._image_mode, north_up=solar)
         sample_sheet(folder / f"{iteration}_sheet.png", self._input.data, self._target.data,
-                     self._target_scaling.unscale(generated[0]).numpy(), self._input.channels, target_range=self._display_range,
-                     title=f"iteration {iteration}", header=self._input.header, target_channels=self._target.channels)
+                     self._target_scaling.unscale(generated[0]).numpy(), self._input.channels,
+                     target_range=self._display_range, title=f"iteration {iteration}", header=self._input.header,
+                     target_channels=self._target.channels)
 
 
 def _geometry(header: fits.Header | None) -> fits.Header | None:
-    """A header that says where the disk is, else None for the registered geometry."""
+    """The header if it says where the disk is, else None, which stands for the registered geometry."""
     return header if header is not None and has_observer(header) else None
 
 
-def validate(generate: Callable[[Tensor], Tensor], pairs: list[tuple[Path, Path]], *, input_scaling: Scaling, target_scaling: Scaling,
-             ranks: Ranks, prefix: str = "val") -> dict[str, float]:
-    """Mean scores of `generate` over the validation pairs, each rank taking its share of them.
+def validate(generate: Callable[[Tensor], Tensor], pairs: list[tuple[Path, Path]], *, input_scaling: Scaling,
+             target_scaling: Scaling, ranks: Ranks, prefix: str) -> dict[str, float]:
+    """Score `generate` on the validation pairs, of which each rank takes its share.
 
     Parameters
     ----------
     generate : callable
-        `(1, C, H, W)` scaled input on the device -> `(1, K, H, W)` scaled output.
+        `(1, C, H, W)` scaled input -> `(1, K, H, W)` scaled output.
 
     Returns
     -------
     dict
-        `<prefix>_<name>` for each name of `SCORES`; NaN where no image defines the metric.
+        The mean over the pairs, `<prefix>_<name>` for each name of `SCORES`; NaN where no image defines the metric.
     """
     sums = torch.zeros(2, len(SCORES), dtype=torch.float64)
     for input_path, target_path in pairs[ranks.rank::ranks.size]:
         input = read_image(input_path, len(input_scaling.lower))
         target = read_image(target_path, len(target_scaling.lower), side="target")
-        scaled = input_scaling.scale(torch.from_numpy(input.data))[None].to(ranks.device)
+        scaled = input_scaling.scale(torch.from_numpy(input.data))[None]
         generated = target_scaling.unscale(generate(scaled)[0].cpu()).numpy()
-        mask = disk_of_header(_geometry(input.header), generated.shape[-2:]).mask(DISK_RADIUS)
+        mask = disk_of_header(_geometry(input.header), generated.shape[-2:]).mask(LIMB)
         scores = [score(*images, mask) for images in zip(generated, target.data, strict=True)]
-        values = torch.tensor([np.mean([channel[metric] for channel in scores]) for metric in SCORES.values()], dtype=torch.float64)
+        values = torch.tensor([np.mean([channel[metric] for channel in scores]) for metric in SCORES.values()],
+                              dtype=torch.float64)
         sums += torch.stack([values.nan_to_num(0.0), values.isfinite().double()])
     totals, counts = ranks.mean(sums.float().to(ranks.device)).tolist()
-    return {f"{prefix}_{name}": total / count if count else math.nan for name, total, count in zip(SCORES, totals, counts, strict=True)}
+    return {f"{prefix}_{name}": total / count if count else math.nan
+            for name, total, count in zip(SCORES, totals, counts, strict=True)}

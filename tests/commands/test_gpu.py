@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from pix2pixcc.networks import Discriminator, Generator, channel_repeats, initialise_weights
+from pix2pixcc.options import parse, train_parser
 from pix2pixcc.parallel.loading import batches_on
 from pix2pixcc.training.step import AdversarialTraining
 
@@ -25,7 +26,10 @@ def training_on(device, compiled=False, **options):
         network.to(device)
         if compiled:
             network.compile()
-    return AdversarialTraining(generator, discriminator, repeats=channel_repeats(3, 1, 1.0), **options)
+    opt = parse(train_parser(), [])
+    names = ("lr", "beta1", "beta2", "lambda_LSGAN", "lambda_FM", "lambda_CC", "fm_cumulative", "n_CC", "ccc")
+    return AdversarialTraining(generator, discriminator, repeats=channel_repeats(3, 1, 1.0), gan_type=opt.GAN_type,
+                               **{name: getattr(opt, name) for name in names}, **options)
 
 
 def images_on(device):

@@ -16,7 +16,7 @@ import sunpy.map
 import torch
 from astropy.io import fits
 from PIL import Image
-from running import FITS, SMALL, folders, generate, observer_header, run, train, tree, write_cubes
+from running import FITS, SMALL, folders, generate, observer_header, run, tree, write_cubes
 
 from pix2pixcc.images.files import read_image
 from pix2pixcc.parallel.ranks import Ranks, half_precision
@@ -51,6 +51,10 @@ def run_folder(trained, tmp_path, monkeypatch):
     shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def train(*argv):
+    return run("train", *SMALL, *argv)
 
 
 def rows(path):

@@ -13,7 +13,8 @@ from astropy.io import fits
 from PIL import Image as PillowImage
 
 # Names that have broken programs before. Each takes a stem of its own, so that all can lie in one folder.
-NAMES = ("{}", "{} with spaces", "{}_ünïcödé_太陽", "{}\nnewline", "{}'quote\"", "-{}", "{};rm -rf", "{}%s%d{{}}", "{}<script>", "{}\t",
+NAMES = ("{}", "{} with spaces", "{}_ünïcödé_太陽", "{}\nnewline", "{}'quote\"", "-{}", "{};rm -rf", "{}%s%d{{}}",
+         "{}<script>", "{}\t",
          "{}" + "x" * 180, "{}\udcff", "{}..", "${{{}}}", "{}\u202e", "{}#?&")
 
 
@@ -38,11 +39,14 @@ def originals(data_format, channels, size):
         files = [_written(lambda file, hdus=hdus: fits.HDUList(hdus).writeto(file)) for hdus in kinds]
         return [*files, gzip.compress(files[0])]
     if data_format == "npy":
-        return [_written(lambda file: np.save(file, plane)), _written(lambda file: np.save(file, plane.astype(">f8").transpose()))]
+        return [_written(lambda file: np.save(file, plane)),
+                _written(lambda file: np.save(file, plane.astype(">f8").transpose()))]
     if data_format in ("tif", "tiff"):
         return [_written(lambda file: tifffile.imwrite(file, plane, photometric="minisblack")),
-                _written(lambda file: tifffile.imwrite(file, plane.astype(np.uint16), photometric="minisblack", compression="zlib"))]
-    picture = PillowImage.fromarray(plane.astype(np.uint8) if channels == 1 else plane.astype(np.uint8).transpose(1, 2, 0))
+                _written(lambda file: tifffile.imwrite(file, plane.astype(np.uint16), photometric="minisblack",
+                                                       compression="zlib"))]
+    bytes_ = plane.astype(np.uint8)
+    picture = PillowImage.fromarray(bytes_ if channels == 1 else bytes_.transpose(1, 2, 0))
     kind = "JPEG" if data_format in ("jpg", "jpeg") else "PNG"
     return [_written(lambda file: picture.save(file, kind)),
             _written(lambda file: picture.convert("L").save(file, kind, progressive=True))]
@@ -81,25 +85,32 @@ def damaged(data, chance):
 def strange(data_format, size, trap):
     """Contents that were never an image of the format, or are one that cannot be used."""
     image = np.ones((size, size), np.float32)
-    contents = [b"", b"\0", b"hello, Sun\n" * 300, b"<html><body>404 Not Found</body></html>", os.urandom(5000), b"\0" * 5000,
-                pickle.dumps({"state": Trap(trap)}), _archive(trap), *originals("png", 1, size)[:1], *originals("npy", 1, size)[:1]]
-    arrays = [np.full((size, size), np.nan, np.float32), np.full((size, size), np.inf, np.float32), image[None, None, None],
+    contents = [b"", b"\0", b"hello, Sun\n" * 300, b"<html><body>404 Not Found</body></html>", os.urandom(5000),
+                b"\0" * 5000,
+                pickle.dumps({"state": Trap(trap)}), _archive(trap), *originals("png", 1, size)[:1],
+                *originals("npy", 1, size)[:1]]
+    arrays = [np.full((size, size), np.nan, np.float32), np.full((size, size), np.inf, np.float32),
+              image[None, None, None],
               image[:, :-3], image[:0, :0], np.ones((5, size, size), np.float32), image[0], image * 1e38]
     if data_format in ("fits", "fts", "fit"):
         contents += [_written(fits.PrimaryHDU(array).writeto) for array in arrays]
         contents += [_header(NAXIS=2, NAXIS1=10**9, NAXIS2=10**9), _header(NAXIS=2, NAXIS1=0, NAXIS2=0),
-                     _header(NAXIS=2, NAXIS1=-5, NAXIS2=5), _header(NAXIS=999), _header(NAXIS=2, NAXIS1=16000, NAXIS2=16000),
+                     _header(NAXIS=2, NAXIS1=-5, NAXIS2=5), _header(NAXIS=999),
+                     _header(NAXIS=2, NAXIS1=16000, NAXIS2=16000),
                      _header(NAXIS=2, NAXIS1=2**40, NAXIS2=1),
                      gzip.compress(_header(NAXIS=2, NAXIS1=16000, NAXIS2=16000) + bytes(1 << 20)),
                      _written(fits.HDUList([fits.PrimaryHDU(), _object_table()]).writeto)]
     elif data_format == "npy":
         contents += [_written(lambda file, array=array: np.save(file, array)) for array in arrays]
         contents += [_written(lambda file: np.save(file, np.array([Trap(trap)], object), allow_pickle=True)),
-                     _written(lambda file: np.savez(file, image=image)), _npy_header((10**9, 10**9)), _npy_header((16000, 16000)),
-                     _npy_header((size, size), "<c16") + bytes(16 * size * size), _npy_header((0, 0)), _npy_header((-4, 4)),
+                     _written(lambda file: np.savez(file, image=image)), _npy_header((10**9, 10**9)),
+                     _npy_header((16000, 16000)),
+                     _npy_header((size, size), "<c16") + bytes(16 * size * size), _npy_header((0, 0)),
+                     _npy_header((-4, 4)),
                      _npy_header((size, size), "<U8") + bytes(32 * size * size), _npy_header((size, size), "|O")]
     elif data_format in ("tif", "tiff"):
-        contents += [_written(lambda file, array=array: tifffile.imwrite(file, array)) for array in arrays if array.size]
+        contents += [_written(lambda file, array=array: tifffile.imwrite(file, array)) for array in arrays
+                     if array.size]
     else:
         contents += [_picture_of_size(data_format, 60000, 60000), _picture_of_size(data_format, 0, 0)]
     return contents
@@ -142,7 +153,7 @@ def _picture_of_size(data_format, width, height):
 
 
 def write_damaged(folder, number, extension, good, contents, chance):
-    """Write about `number` bad files into `folder`, among them a dangling link, a folder, a pipe and one that nobody may read.
+    """Write about `number` bad files into `folder`, a dangling link, a folder, a pipe and an unreadable one among them.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Every command over folders of damaged files of every format. Both `test_hostile.py` and `benchmarks/reliability.py` use it."""
+"""Every command over folders of damaged files of every format, for `test_hostile` and `benchmarks/reliability.py`."""
 import csv
 import re
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from damage import chances, originals, strange, write_damaged
-from tiny import NETWORK, finish, start
+from running import GENERATOR, NETWORK, finish, start
 
 from pix2pixcc.images.files import list_images
 from pix2pixcc.solar.orbits import observer_at
@@ -26,7 +26,6 @@ from pix2pixcc.utils import FORMATS
 
 SIZE = 32
 NOON = datetime(2011, 3, 5, 12)
-GENERATOR = ["--gpu_ids", "-1", "--n_gf", "4", "--n_downsample", "2", "--n_residual", "1"]
 LIMITS = ["--saturation_lower_limit_input", "0", "--saturation_upper_limit_input", "200",
           "--saturation_lower_limit_target", "0", "--saturation_upper_limit_target", "200"]
 CASES = [*((command, data_format) for command in ("Test", "Train", "Evaluate") for data_format in FORMATS),
@@ -68,7 +67,8 @@ def fuzz(folder, command, data_format, *, number, seed=0):
     status = finish(start(folder, command, *flags, MEASURE=1), 300)
     seconds = time.monotonic() - begun
     said = (folder / "log").read_text(errors="surrogateescape")
-    outcome = Outcome(command, data_format, len(paths), count(said), status, seconds, float((folder / "megabytes").read_text()))
+    outcome = Outcome(command, data_format, len(paths), count(said), status, seconds,
+                      float((folder / "megabytes").read_text()))
     if "Traceback" in said:
         outcome.problems.append("a traceback: " + said[said.index("Traceback"):][-1500:])
     if any(folder.rglob("TRAP")):
@@ -92,7 +92,8 @@ def _for_test(folder, data_format, number, chance):
     run.mkdir(parents=True)
     _save_weights(run / "2_G.pt")
     flags = ["--dataset_name", "run", "--iteration", 2, *GENERATOR, *LIMITS, "--data_format_input", data_format,
-             "--data_format_target", "npy", "--input_dir_test", "inputs", "--no_preview", "--n_workers", chance.choice((0, 2))]
+             "--data_format_target", "npy", "--input_dir_test", "inputs", "--no_preview",
+             "--n_workers", chance.choice((0, 2))]
 
     def undone(status, said):
         products = len(list((folder / "checkpoints/run/Image/Test/2").glob("*_AI.npy")))
@@ -127,7 +128,8 @@ def _for_train(folder, data_format, number, chance):
         (side / f"0_good.{data_format}").write_bytes(good[0])
     for path in list_images(sides[0], data_format):
         (sides[1] / path.name).write_bytes(good[0])
-    flags = ["--dataset_name", "run", *NETWORK, *LIMITS, "--data_format_input", data_format, "--data_format_target", data_format,
+    flags = ["--dataset_name", "run", *NETWORK, *LIMITS, "--data_format_input", data_format, "--data_format_target",
+             data_format,
              "--input_dir_train", "data/Input", "--target_dir_train", "data/Target",
              "--n_workers", chance.choice((0, 2)), "--n_iterations", 2]
 
@@ -156,7 +158,8 @@ def _for_evaluate(folder, data_format, number, chance):
         problems = [] if status == 0 else [f"status {status}: {said[-500:]}"]
         if len(rows) != len(list_images(sides[0], data_format)):
             problems.append(f"{len(rows)} rows of {len(list_images(sides[0], data_format))} images")
-        return problems + [f"good file {k} was not scored" for k in range(len(good)) if rows.get(f"good{k}") != "scored"]
+        return problems + [f"good file {k} was not scored" for k in range(len(good))
+                           if rows.get(f"good{k}") != "scored"]
 
     return flags, paths, _skipped, undone
 
@@ -175,7 +178,8 @@ def write_raw(folder, spacecraft, when):
     camera = raw_camera(INSTRUMENTS["AIA" if spacecraft == "SDO" else spacecraft], observer, 64)
     write, offsets = (write_aia, AIA_OFFSET) if spacecraft == "SDO" else (write_euvi, EUVI_OFFSET)
     for passband in ("304", "193" if spacecraft == "SDO" else "195", "171"):
-        write(folder / f"{spacecraft}_{passband}.fits", _scene(camera), camera, observer, when + timedelta(seconds=offsets[passband]),
+        write(folder / f"{spacecraft}_{passband}.fits", _scene(camera), camera, observer,
+              when + timedelta(seconds=offsets[passband]),
               passband, noise)
     if spacecraft == "SDO":
         camera = raw_camera(INSTRUMENTS["HMI"], observer, 64)
@@ -199,6 +203,7 @@ def _for_prepare(folder, kind, number, chance):
     def undone(status, said):
         problems = [] if status == 0 else [f"status {status}: {said[-500:]}"]
         inputs = [path.name for path in (folder / "out").rglob("*.fits")]
-        return problems + ([] if any("20110305_12" in name for name in inputs) else [f"the good time was not done: {inputs}"])
+        done = any("20110305_12" in name for name in inputs)
+        return problems + ([] if done else [f"the good time was not done: {inputs}"])
 
     return flags, paths, count, undone

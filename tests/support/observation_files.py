@@ -43,8 +43,9 @@ def rescaled(header: fits.Header, size: int) -> fits.Header:
     return header
 
 
-def pointed(header: fits.Header, *, centre: tuple[float, float], roll: float = 0.0, scale: float | None = None) -> fits.Header:
-    """A header whose Sun stands at `centre` (column, row from 0), rolled by `roll` degrees: said through CRVAL, not CRPIX."""
+def pointed(header: fits.Header, *, centre: tuple[float, float], roll: float = 0.0,
+            scale: float | None = None) -> fits.Header:
+    """A header whose Sun stands at `centre` (column, row from 0), rolled by `roll` degrees, by CRVAL, not CRPIX."""
     header, turn = header.copy(), np.deg2rad(roll)
     for keyword in ("CROTA", "CROTA2", "PC1_1", "PC1_2", "PC2_1", "PC2_2"):
         header.remove(keyword, ignore_missing=True)

@@ -1,4 +1,4 @@
-"""What the processes of `tiny.start` are forked from has imported before: the commands, and what they import when they first draw."""
+"""What the processes of `running.start` are forked from has imported: the commands, and what they draw with."""
 import os
 import sys
 from pathlib import Path
@@ -20,4 +20,5 @@ torch.set_num_threads(1)
 figure = matplotlib.figure.Figure()
 figure.add_subplot().set_title("finds the fonts")
 figure.savefig(os.devnull, format="png")
-PRELOADED = (pix2pixCC_Evaluate, pix2pixCC_Prepare, pix2pixCC_Test, pix2pixCC_Train, sunpy.coordinates, sunpy.visualization.colormaps)
+PRELOADED = (pix2pixCC_Evaluate, pix2pixCC_Prepare, pix2pixCC_Test, pix2pixCC_Train, sunpy.coordinates,
+             sunpy.visualization.colormaps)

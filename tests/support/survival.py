@@ -1,4 +1,4 @@
-"""Killing a training again and again, and looking at what it leaves. Both `test_killed.py` and `benchmarks/reliability.py` use it."""
+"""A training killed again and again, and what it leaves, for `test_killed.py` and `benchmarks/reliability.py`."""
 import csv
 import json
 import os
@@ -7,14 +7,16 @@ import shutil
 import time
 import zipfile
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from astropy.io import fits
 from PIL import Image
-from tiny import RUN, differences, finish, start
+from running import RUN, differences, finish, start
 
-FLAGS = [*RUN, "--n_workers", "1", "--save_freq", "4", "--display_freq", "8", "--report_freq", "2", "--padding_size", "2",
-         "--epoch_decay", "3", "--val_during_train", "--val_fraction", "0.3", "--ema", "0.9", "--resume"]
+FLAGS = [*RUN, "--n_workers", "1", "--save_freq", "4", "--display_freq", "8", "--report_freq", "2",
+         "--padding_size", "2", "--epoch_decay", "3", "--val_during_train", "--val_fraction", "0.3", "--ema", "0.9",
+         "--resume"]
 
 
 @dataclass
@@ -39,7 +41,7 @@ class Survival:
 
 
 def unreadable(run):
-    """Names of the files of a run that are not whole, and how many were looked at. Temporary files do not count: nobody reads them."""
+    """Names of the files of a run that are not whole, and how many were looked at; nobody reads temporary files."""
     bad, number = [], 0
     for path in sorted(run.rglob("*")):
         if not path.is_file() or path.name.startswith(".part-") or "tfevents" in path.name:
@@ -72,36 +74,36 @@ def _read_page(path):
     assert path.read_text().rstrip().endswith("</html>")
 
 
-def _read_lock(path):
-    assert json.loads(path.read_text())["pid"] > 0
-
-
 def _read_fits(path):
     fits.open(path, checksum=True)[0].data.sum()
 
 
-_READERS = {".pt": _read_tensors, ".png": _read_picture, ".csv": _read_table, ".html": _read_page, ".lock": _read_lock, ".fits": _read_fits,
+_READERS = {".pt": _read_tensors, ".png": _read_picture, ".csv": _read_table, ".html": _read_page,
+            ".lock": Path.read_bytes, ".fits": _read_fits,
             ".json": lambda path: json.loads(path.read_text())}
 
 
 def result_of(run, iteration):
     """All that must not depend on kills: states, weights, losses, the best, the pictures."""
     state = torch.load(run / f"State/{iteration}.pt", weights_only=True)
-    return {"state": {key: value for key, value in state.items() if key != "record"}, "losses": (run / "losses.csv").read_text(),
+    return {"state": {key: value for key, value in state.items() if key != "record"},
+            "losses": (run / "losses.csv").read_text(),
             "best": (run / "best.json").read_text(),
-            "weights": {path.name: torch.load(path, weights_only=True) for path in sorted((run / "Model").glob("*.pt"))},
+            "weights": {path.name: torch.load(path, weights_only=True)
+                        for path in sorted((run / "Model").glob("*.pt"))},
             "pictures": {path.name: path.read_bytes() for path in sorted((run / "Image/Train").glob("*.png"))}}
 
 
 def survive(folder, kills, *, iterations=48, seed=0):
-    """Kill a training in `folder`, which holds `data`, `kills` times, and compare what comes out with a run that is left alone.
+    """Kill a training in `folder`, which holds `data`, `kills` times, and compare the outcome with a run left alone.
 
     Half of the kills come at random moments, half as soon as a file is being written, up to some milliseconds later.
     """
     chance, outcome = random.Random(seed), Survival()
     flags = [*FLAGS, "--n_iterations", iterations]
     run = folder / "checkpoints" / "run"
-    assert finish(start(folder, "Train", *flags, "--dry_run")) == 0, (folder / "log").read_text()      # starts the server of forks
+    # This starts the server of forks.
+    assert finish(start(folder, "Train", *flags, "--dry_run")) == 0, (folder / "log").read_text()
     begun = time.monotonic()
     assert finish(start(folder, "Train", *flags)) == 0, (folder / "log").read_text()
     duration = time.monotonic() - begun
@@ -117,7 +119,8 @@ def survive(folder, kills, *, iterations=48, seed=0):
             process.kill()
         status = finish(process)
         if status == 0:
-            outcome.problems += [f"after {outcome.kills} kills: {place}" for place in differences(expected, result_of(run, iterations))]
+            outcome.problems += [f"after {outcome.kills} kills: {place}"
+                                 for place in differences(expected, result_of(run, iterations))]
             outcome.completed += 1
             shutil.rmtree(run)
         elif status == -9:

@@ -31,7 +31,8 @@ def add_weights(folder, *iterations, name="G"):
 
 def add_states(folder, *iterations):
     for iteration in iterations:
-        save_tensors(folder.state(iteration), {"iteration": iteration, "record": {"options": {}}, "training": {}, "lr_factor": 1.0})
+        save_tensors(folder.state(iteration), {"iteration": iteration, "record": {"options": {}}, "training": {},
+                                               "lr_factor": 1.0})
 
 
 def test_checkpoints_are_listed_by_their_numbers(folder):
@@ -47,7 +48,8 @@ def test_an_iteration_is_chosen_by_number_as_the_best_or_all(folder):
     add_weights(folder, 5, 10)
     folder.set_best(Best(10, "G", 0.5))
     assert [folder.choose(wanted) for wanted in ("5", "best", "-1")] == [[5], [10], [5, 10]]
-    for wanted, words in (("7", "there are 5, 10"), ("last", "'best', or -1 for all"), ("-2", "give a number"), ("٣", "give a number"),
+    for wanted, words in (("7", "there are 5, 10"), ("last", "'best', or -1 for all"), ("-2", "give a number"),
+                          ("٣", "give a number"),
                           ("9" * 30, "give a number"), ("", "give a number")):
         with pytest.raises(UserError, match=words):
             folder.choose(wanted)
@@ -95,8 +97,8 @@ def test_the_newest_good_state_is_found(folder, capsys):
     assert folder.newest_good_state() is None
     add_states(folder, 1, 2, 3)
     folder.state(3).write_bytes(b"half")
-    assert folder.newest_good_state()[0] == 2 and "trying the state before it" in capsys.readouterr().err
-    assert folder.newest_good_state(before=1)[0] == 1
+    assert folder.newest_good_state() == 2 and "trying the state before it" in capsys.readouterr().err
+    assert folder.newest_good_state(before=1) == 1
     with pytest.raises(UserError, match=r"State/7\.pt does not exist"):
         folder.read_state(7)
     os.rename(folder.state(2), folder.state(4))
@@ -106,7 +108,8 @@ def test_the_newest_good_state_is_found(folder, capsys):
 
 def test_leftovers_go_but_not_those_of_a_test_that_runs(folder):
     young, old = folder.generated / "5" / ".part-young", folder.generated / "5" / ".part-old"
-    leftovers = [folder.path / ".part-a", folder.model / ".part-b", folder.states / ".part-c", folder.samples / ".part-d"]
+    leftovers = [folder.path / ".part-a", folder.model / ".part-b", folder.states / ".part-c",
+                 folder.samples / ".part-d"]
     for path in (young, old, *leftovers):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -117,7 +120,8 @@ def test_leftovers_go_but_not_those_of_a_test_that_runs(folder):
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "checkpoints").touch()
-    with pytest.raises(UserError, match="cannot make .*checkpoints/run"), RunFolder("run", tmp_path / "checkpoints").locked():
+    folder = RunFolder("run", tmp_path / "checkpoints")
+    with pytest.raises(UserError, match="cannot make .*checkpoints/run"), folder.locked():
         pass
 
 
@@ -146,8 +150,10 @@ def test_weights_load_whoever_wrapped_them_and_into_a_network_without_memory(tmp
         assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
 
 
-@pytest.mark.parametrize("options, words", [({"n_gf": 4}, r"model.1.weight is \(2, 1, 7, 7\) there and \(4, 1, 7, 7\) here"),
-                                            ({"n_residual": 2}, "is of another network"), ({"n_downsample": 2}, "is of another network"),
+@pytest.mark.parametrize("options, words", [({"n_gf": 4},
+                                             r"model.1.weight is \(2, 1, 7, 7\) there and \(4, 1, 7, 7\) here"),
+                                            ({"n_residual": 2}, "is of another network"),
+                                            ({"n_downsample": 2}, "is of another network"),
                                             ({"n_residual": 0}, "is of another network")], ids=repr)
 def test_weights_of_another_network_are_refused_by_the_first_difference(tmp_path, options, words):
     save_tensors(tmp_path / "5_G.pt", network().state_dict())

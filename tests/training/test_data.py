@@ -18,7 +18,8 @@ def flags_of(side, *argv):
 
 
 def find(inputs, targets, **changes):
-    settings = {"input_format": "fits", "target_format": "fits", "input_ch": 1, "target_ch": 1, "n_downsample": 2, "n_D": 2,
+    settings = {"input_format": "fits", "target_format": "fits", "input_ch": 1, "target_ch": 1, "n_downsample": 2,
+                "n_D": 2,
                 "data_size": None, "input_flags": flags_of("input"), "target_flags": flags_of("target")}
     return find_training_data(str(inputs), str(targets), **settings | changes)
 
@@ -59,18 +60,22 @@ def test_a_side_must_fit_the_networks(tmp_path, n_downsample, n_D, words):
 def test_over_data_with_cards_only_typed_limits_count():
     flags = flags_of("target", "--model", "pix2pixHD", "--saturation_upper_limit_target", "1000")
     card = Channel.magnetogram("SDO/HMI magnetogram", "2011-03-05T12:04:03")
-    bare, described = (Image(np.zeros((1, 2, 2), np.float32), None, channels, False, Path("a.fits")) for channels in (None, [card]))
+    bare, described = (Image(np.zeros((1, 2, 2), np.float32), None, channels, False, Path("a.fits"))
+                       for channels in (None, [card]))
     assert flags.scaling_of(bare) == Scaling((-3000.0,), (1000.0,), (False,), True)
     assert flags.scaling_of(described) == Scaling((-1500.0,), (1000.0,), (False,), True)
 
 
 def test_a_typed_limit_that_a_model_was_not_trained_with_is_refused():
     built = Scaling((1.0, 1.0), (200.0, 200.0), (True, True))
-    for fits in ([], ["--saturation_upper_limit_input", "200"], ["--logscale_input", "True", "True"], ["--model", "pix2pixHD"]):
+    for fits in ([], ["--saturation_upper_limit_input", "200"], ["--logscale_input", "True", "True"],
+                 ["--model", "pix2pixHD"]):
         flags_of("input", *fits).refuse_other(built)
-    for other, words in ((["--saturation_upper_limit_input", "200", "100"], r"200\.0 100\.0 \(trained with 200\.0 200\.0\)"),
+    for other, words in ((["--saturation_upper_limit_input", "200", "100"],
+                          r"200\.0 100\.0 \(trained with 200\.0 200\.0\)"),
                          (["--logscale_input", "False"], r"--logscale_input False \(trained with True True\)"),
                          (["--saturation_lower_limit_input", "1", "1", "1"], "--saturation_lower_limit_input"),
-                         (["--saturation_clip_input", "True"], r"--saturation_clip_input True \(trained with False\).*leave the flag out")):
+                         (["--saturation_clip_input", "True"],
+                          r"--saturation_clip_input True \(trained with False\).*leave the flag out")):
         with pytest.raises(UserError, match=words):
             flags_of("input", *other).refuse_other(built)

@@ -1,5 +1,4 @@
 """One process holds a folder at a time, and the lock ends with its process."""
-import errno
 import fcntl
 import json
 import os
@@ -12,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from pix2pixcc.training.lock import FolderLock
+from pix2pixcc.training.lock import NO_LOCKS, FolderLock
 from pix2pixcc.utils import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = [json.dumps({"pid": 1, "host": "node17"}), json.dumps({"pid": 7, "host": socket.gethostname()}), "", "[1]", "{not json", "\0" * 100]
+NAMES = [json.dumps({"pid": 1, "host": "node17"}), json.dumps({"pid": 7, "host": socket.gethostname()}), "", "[1]",
+         "{not json", "\0" * 100]
 
 
 @pytest.fixture
@@ -26,9 +26,10 @@ def path(tmp_path):
 
 def process(text, *words):
     """A Python process with the lock's module."""
-    script = "import sys; sys.path.insert(0, sys.argv.pop(1))\nfrom pathlib import Path\nfrom pix2pixcc.training.lock import FolderLock\n"
-    script += textwrap.dedent(text)
-    return subprocess.Popen([sys.executable, "-c", script, str(ROOT), *map(str, words)], stdout=subprocess.PIPE, text=True)
+    script = "import sys; sys.path.insert(0, sys.argv.pop(1))\nfrom pathlib import Path\n"
+    script += "from pix2pixcc.training.lock import FolderLock\n" + textwrap.dedent(text)
+    return subprocess.Popen([sys.executable, "-c", script, str(ROOT), *map(str, words)], stdout=subprocess.PIPE,
+                            text=True)
 
 
 def refused(path, words):
@@ -42,14 +43,19 @@ def test_a_lock_names_its_process_and_goes_with_it(path):
         said = json.loads(path.read_text())
         assert (said["pid"], said["host"]) == (os.getpid(), socket.gethostname())
         mine.check()
-        refused(path, f"is being trained by process {os.getpid()} on {socket.gethostname()}. Wait for it.*gone, delete {path}")
+        refused(path, f"is being trained by process {os.getpid()} on {socket.gethostname()}. Wait.*gone, delete {path}")
         assert json.loads(path.read_text()) == said        # whoever is refused changes nothing
     assert list(path.parent.iterdir()) == []
     mine.check()                                           # nothing is held, nothing can be lost
 
 
 def test_the_lock_of_a_process_that_was_killed_is_taken_over(path):
-    holder = process("with FolderLock(Path(sys.argv[1])).held(): print('held', flush=True); __import__('time').sleep(60)", path)
+    holder = process("""
+        import time
+        with FolderLock(Path(sys.argv[1])).held():
+            print("held", flush=True)
+            time.sleep(60)
+    """, path)
     holder.stdout.readline()
     refused(path, f"process {holder.pid} on")
     holder.send_signal(signal.SIGKILL)
@@ -130,9 +136,10 @@ def test_where_nobody_is_refused_the_earlier_of_two_trainings_stops(path, monkey
             first.check()
 
 
-def test_without_flock_whoever_is_named_holds_the_folder(path, monkeypatch):
+@pytest.mark.parametrize("number", NO_LOCKS, ids=os.strerror)
+def test_without_flock_whoever_is_named_holds_the_folder(path, monkeypatch, number):
     def no_flock(file, how):
-        raise OSError(errno.ENOSYS, "Function not implemented")
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(fcntl, "flock", no_flock)
     mine = FolderLock(path)
@@ -145,7 +152,7 @@ def test_without_flock_whoever_is_named_holds_the_folder(path, monkeypatch):
 
 
 def test_of_many_processes_one_at_a_time_holds_the_lock_also_when_holders_are_killed(path):
-    """Each process takes the lock again and again, and kills itself while it holds it in the end: the others take over."""
+    """Each process takes the lock again and again, and in the end kills itself while it holds it."""
     text = """
         import os, signal, time
         from pix2pixcc.utils import UserError

@@ -12,7 +12,6 @@ from pix2pixcc.training.data import TrainingData
 from pix2pixcc.training.record import SETTINGS, RunRecord
 from pix2pixcc.utils import UserError
 
-
 TIME = "2011-03-05T12:04:03"
 
 
@@ -25,19 +24,22 @@ def data():
 
 def record(data, *flags, ranks=1):
     options = vars(parse(train_parser(), list(flags)))
-    return RunRecord.from_run({name: value for name, value in options.items() if name != "given"}, data, ranks=ranks, repeats=(1, 1))
+    return RunRecord.from_run({name: value for name, value in options.items() if name != "given"}, data, ranks=ranks,
+                              repeats=(1, 1))
 
 
 @pytest.mark.parametrize("flags, ranks, expected", [
     (["--lr", "0.1"], 1, "--lr: 0.0002 -> 0.1"), (["--ccc", "False"], 1, "--ccc"), (["--seed", "3"], 1, "--seed"),
-    (["--batch_size", "2"], 1, "--batch_size times the number of GPUs: 1 -> 2"), ([], 2, "--batch_size times the number of GPUs: 1 -> 2"),
+    (["--batch_size", "2"], 1, "--batch_size times the number of GPUs: 1 -> 2"),
+    ([], 2, "--batch_size times the number of GPUs: 1 -> 2"),
     (["--data_type", "16"], 1, "--data_type")])
 def test_a_change_of_the_mathematics_is_named(data, flags, ranks, expected):
     (change,) = record(data, *flags, ranks=ranks).differences(record(data))
     assert change.startswith(expected)
 
 
-@pytest.mark.parametrize("flags, ranks", [(["--n_epochs", "500"], 1), (["--n_workers", "7", "--save_freq", "5", "--gpu_ids", "-1"], 1)])
+@pytest.mark.parametrize("flags, ranks", [(["--n_epochs", "500"], 1),
+                                          (["--n_workers", "7", "--save_freq", "5", "--gpu_ids", "-1"], 1)])
 def test_other_changes_are_free(data, flags, ranks):
     assert record(data, *flags, ranks=ranks).differences(record(data)) == []
 
@@ -63,9 +65,11 @@ def test_a_record_reads_as_it_was_written(data, tmp_path):
     path = tmp_path / "options.json"
     path.write_text(json.dumps(record(data, "--n_gf", "8").content))
     read = RunRecord.read(path)
-    assert read.scaling("input") == data.input_scaling and read.channels("target") == data.target_channels and read.size == 48
+    assert read.scaling("input") == data.input_scaling and read.channels("target") == data.target_channels
+    assert read.size == 48
     assert read.settings({"n_gf": 8, "iteration": "best"}).items() >= {"n_gf": 8, "norm_type": "InstanceNorm2d"}.items()
-    with pytest.raises(UserError, match=r"--n_gf 4 contradicts .*options\.json: this model was trained with 8; leave the flag out"):
+    words = r"--n_gf 4 contradicts .*options\.json: this model was trained with 8; leave the flag out"
+    with pytest.raises(UserError, match=words):
         read.settings({"n_gf": 4})
 
 
@@ -84,7 +88,8 @@ def test_a_record_may_hold_what_can_be_typed_and_nothing_else(data, tmp_path, na
         if name in ("input_ch", "target_ch"):
             side = name.removesuffix("_ch")
             scaling = content["scaling"][side]
-            content["scaling"][side] = {key: limits if key == "clip" else limits[:1] * value for key, limits in scaling.items()}
+            content["scaling"][side] = {key: limits if key == "clip" else limits[:1] * value
+                                        for key, limits in scaling.items()}
             content["channels"][side] = None
         (tmp_path / "options.json").write_text(json.dumps(content))
         try:

@@ -14,6 +14,7 @@ from pix2pixcc.pipeline import Scaling
 from pix2pixcc.solar.geometry import disk_mask
 from pix2pixcc.training.validation import SCORES, Sample, validate
 
+CPU = torch.device("cpu")
 INPUT = Scaling((1.0,), (200.0,), (True,))
 TARGET = Scaling((-1500.0,), (1500.0,), (False,))
 
@@ -25,7 +26,7 @@ def pairs(tmp_path):
 
 
 def scored(pairs, generate, prefix="val"):
-    return validate(generate, pairs, input_scaling=INPUT, target_scaling=TARGET, ranks=Ranks(torch.device("cpu")), prefix=prefix)
+    return validate(generate, pairs, input_scaling=INPUT, target_scaling=TARGET, ranks=Ranks(CPU), prefix=prefix)
 
 
 def test_scores_are_the_mean_of_the_metrics_over_the_set(pairs):
@@ -62,17 +63,21 @@ def test_ranks_share_the_set(pairs, monkeypatch):
     seen = []
     monkeypatch.setattr(Ranks, "mean", lambda self, values: seen.append(values) or values)
     for rank in (0, 1):
-        validate(lambda input: 0.2 * input, pairs, input_scaling=INPUT, target_scaling=TARGET, ranks=Ranks(torch.device("cpu"), rank, 2))
+        validate(lambda input: 0.2 * input, pairs, input_scaling=INPUT, target_scaling=TARGET,
+                 ranks=Ranks(CPU, rank, 2),
+                 prefix="val")
     scored(pairs, lambda input: 0.2 * input)
     assert torch.allclose(seen[0] + seen[1], seen[2], rtol=1e-5)
 
 
 def test_the_sample_is_drawn_as_it_is_scaled(pairs, tmp_path):
-    sample = Sample(pairs[0], input_scaling=INPUT, target_scaling=TARGET)
+    sample = Sample(pairs[0], input_scaling=INPUT, target_scaling=TARGET, display_scale=1.0, display_range=100.0,
+                    image_mode="png")
     assert sample.input.shape == (1, 1, 64, 64)
     sample.draw(tmp_path, 7, torch.full((1, 1, 64, 64), 0.5))
     assert {path.name for path in tmp_path.glob("7_*")} == {"7_real.png", "7_fake.png", "7_sheet.png"}
     assert np.asarray(Image.open(tmp_path / "7_fake.png")) == pytest.approx(round(1.5 * 127.5), abs=1)
     real = np.asarray(Image.open(tmp_path / "7_real.png")).astype(float) / 127.5 - 1
     target = TARGET.scale(torch.from_numpy(read_image(pairs[0][1], 1).data))[0].numpy()
-    assert real[::-1] == pytest.approx(np.clip(target, -1, 1), abs=1 / 127.5)      # north is up: the file's last row on top
+    # North is up: the file's last row is on top.
+    assert real[::-1] == pytest.approx(np.clip(target, -1, 1), abs=1 / 127.5)
