@@ -90,9 +90,8 @@ def test_a_forked_process_does_not_keep_the_lock(path):
     holder = process("""
         import os, time
         with FolderLock(Path(sys.argv[1])).held():
-            child = os.fork()
-            if child:
-                print(child, flush=True)
+            if not os.fork():
+                print(os.getpid(), flush=True)
             time.sleep(60)
     """, path)
     child = int(holder.stdout.readline())
