@@ -54,7 +54,7 @@ class Observation:
 
 
 def parse_utc(text: str) -> datetime:
-    """Return a FITS time as UTC without a zone: ISO 8601, or JSOC's '2011.02.13_10:36:00_TAI'; else ValueError."""
+    """Return a FITS time (ISO 8601, JSOC's '2011.02.13_10:36:00_TAI') as UTC without a zone, or raise a ValueError."""
     try:
         time = datetime.fromisoformat(text.strip())
         return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
@@ -83,8 +83,10 @@ def _instrument(header: fits.Header) -> str | None:
     instrument, telescope, detector = (str(header.get(key, "")).upper() for key in ("INSTRUME", "TELESCOP", "DETECTOR"))
     if detector == "EUVI":
         return "EUVI"
-    sdo = (name for name in ("AIA", "HMI") if instrument.startswith(name) or telescope.endswith("/" + name))
-    return next(sdo, None)
+    for name in ("AIA", "HMI"):
+        if instrument.startswith(name) or telescope.endswith("/" + name):
+            return name
+    return None
 
 
 def _is_line_of_sight_field(header: fits.Header) -> bool:
