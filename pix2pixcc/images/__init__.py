@@ -1,1 +1,1 @@
-"""Files of pixels to arrays and back: formats, FITS, cubes and their cards, pairs, the check of a data set. Nothing here knows the Sun."""
+"""Files of pixels to arrays and back: formats, FITS, cubes, pairs, the check of a data set; none knows the Sun."""

@@ -1,14 +1,7 @@
 """Cube FITS: the model-ready file that says of itself what each channel is and how it goes to -1..1.
 
 A cube is one primary HDU: float32, channels first `(C, H, W)`, physical values (EUV: disk median 100; magnetograms:
-gauss), under a full helioprojective header of the observer. For channel k = 1..C it carries the cards
-
-    CHAN<k>   what it is                      'STEREO/EUVI-B 304', 'SDO/AIA 193', 'SDO/HMI magnetogram'
-    CTIME<k>  when it was observed (UTC)      '2011-03-05T11:56:43'
-    CLOW<k>   the value that becomes -1
-    CHIGH<k>  the value that becomes +1
-    CSCALE<k> 'linear' or 'log10'
-
+gauss), under a full helioprojective header of the observer, with five cards for each channel k = 1..C (`Channel`).
 """
 from __future__ import annotations
 
@@ -28,11 +21,11 @@ MAGNETOGRAM_LIMIT = 1500.0         # gauss (Jeong et al. 2022)
 class Channel:
     """One channel of a cube: what it is, when, and the limits (data units) under which it goes to -1..1."""
 
-    name: str
-    time: str = ""
-    lower: float = -1.0
-    upper: float = 1.0
-    scale: str = "linear"
+    name: str                   # CHAN<k>: 'STEREO/EUVI-B 304', 'SDO/AIA 193', 'SDO/HMI magnetogram'
+    time: str = ""              # CTIME<k>, UTC: '2011-03-05T11:56:43'
+    lower: float = -1.0         # CLOW<k>: the value that becomes -1
+    upper: float = 1.0          # CHIGH<k>: the value that becomes +1
+    scale: str = "linear"       # CSCALE<k>: 'linear' or 'log10'
 
     @classmethod
     def euv(cls, name: str, time: str) -> Channel:

@@ -12,12 +12,14 @@ import os
 import stat
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import tifffile
 from astropy.io import fits
 from PIL import Image as PillowImage
+from PIL import ImageSequence
 
 from pix2pixcc.images.cubes import Channel, read_channel_cards
 from pix2pixcc.images.fits import CheckShape, open_image, refuse_bomb, refuse_damage
@@ -30,43 +32,20 @@ MAX_SIDE = 16384          # pixels: four times an AIA or HMI image
 
 @dataclass(frozen=True)
 class Image:
-    """An image as its file holds it, in data units.
+    """An image as its file holds it, in data units."""
 
-    Attributes
-    ----------
-    data : float32 ndarray (C, H, W)
-        Square: H = W.
-    header : `~astropy.io.fits.Header` or None
-        None for formats other than FITS.
-    channels : list of `Channel` or None
-        What the cards of the header say of each channel.
-    is_8bit : bool
-        Whether the file holds 8-bit integers.
-    path : path
-        Where it was read.
-    dtype : str
-        Of the pixels in the file.
-    """
-
-    data: np.ndarray
-    header: fits.Header | None
-    channels: list[Channel] | None
-    is_8bit: bool
-    path: Path = Path()
-    dtype: str = "float32"
+    data: np.ndarray                        # float32 (C, H, W), square: H = W
+    header: fits.Header | None              # None for formats other than FITS
+    channels: list[Channel] | None          # what the cards of the header say of each channel
+    is_8bit: bool                           # whether the file holds 8-bit integers
+    path: Path = Path()                     # where it was read
+    dtype: str = "float32"                  # of the pixels in the file
 
 
 def list_images(folder: str | os.PathLike, data_format: str, *, side: str = "input") -> list[Path]:
-    """List the images of one format in a folder, in natural order; for FITS also `.gz` and `.fz`.
+    """List the images of one of `FORMATS` in a folder, in natural order; for FITS also `.gz` and `.fz`.
 
-    Parameters
-    ----------
-    folder : path
-        Where to look, not in its folders.
-    data_format : str
-        One of `FORMATS`.
-    side : {'input', 'target'}
-        To name the flag in messages.
+    Folders in it are not entered; `side`, 'input' or 'target', names the flag in messages.
 
     Raises
     ------
@@ -92,13 +71,7 @@ def list_images(folder: str | os.PathLike, data_format: str, *, side: str = "inp
 def read_image(path: str | os.PathLike, channels: int, *, side: str = "input") -> Image:
     """Read one image of any of the nine formats, whatever HDU, byte order or channel order it has.
 
-    Parameters
-    ----------
-    path : path
-    channels : int
-        How many the image must have; the channel axis, first or last, is found by this length.
-    side : {'input', 'target'}
-        To name the flag in messages.
+    The channel axis, first or last, is found by its length, `channels`; `side` names the flag in messages.
 
     Raises
     ------
@@ -110,10 +83,7 @@ def read_image(path: str | os.PathLike, channels: int, *, side: str = "input") -
     data_format = format_of(path)
     if not data_format:
         raise UserError(f"{path}: unknown format; it should be one of {', '.join(FORMATS)}")
-
-    def check_shape(shape: tuple[int, ...]) -> None:
-        _channel_axis(shape, channels, path, side)
-
+    check_shape = partial(_channel_axis, channels=channels, path=path, side=side)
     with refuse_damage(path, data_format), warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         status = path.stat()
@@ -133,9 +103,14 @@ def image_of(raw: np.ndarray, header: fits.Header | None, channels: int, path: P
     """
     data = _channels_first(raw, _channel_axis(raw.shape, channels, path, side))
     for k, channel in enumerate(data, 1):
-        if not _any_finite(channel):
+        # A sparse look answers for nearly every file.
+        if not (np.isfinite(channel[::16, ::16]).any() or np.isfinite(channel).any()):
             raise UserError(f"{path}: channel {k} holds no finite pixel (all NaN or infinite); move the file away")
-    described = None if header is None else _described_channels(header, channels, path)
+    try:
+        described = None if header is None else read_channel_cards(header, channels)
+    except (ValueError, TypeError, fits.VerifyError) as error:
+        reason = f"the cards CHAN1..CSCALE{channels} cannot be read ({error})"
+        raise UserError(f"{path}: {reason}; write them anew") from error
     return Image(data, header, described, raw.dtype == np.uint8, path, raw.dtype.name)
 
 
@@ -172,19 +147,6 @@ def _channels_first(raw: np.ndarray, axis: int | None) -> np.ndarray:
     for row in range(0, raw.shape[0], 16):      # a few rows at a time stay in the cache while they are transposed
         data[:, row:row + 16] = raw[row:row + 16].transpose(2, 0, 1)
     return data
-
-
-def _any_finite(channel: np.ndarray) -> bool:
-    """Return whether any pixel is finite; a sparse look answers for nearly every file."""
-    return bool(np.isfinite(channel[::16, ::16]).any() or np.isfinite(channel).any())
-
-
-def _described_channels(header: fits.Header, channels: int, path: Path) -> list[Channel] | None:
-    try:
-        return read_channel_cards(header, channels)
-    except (ValueError, TypeError, fits.VerifyError) as error:
-        raise UserError(f"{path}: the cards CHAN1..CSCALE{channels} cannot be read ({error}); "
-                        "write them anew") from error
 
 
 _Raw = tuple[np.ndarray, fits.Header | None]
@@ -229,41 +191,27 @@ def _read_tiff(path: Path, file_bytes: int, check_shape: CheckShape) -> _Raw:
         except ValueError as error:
             if "imagecodecs" not in str(error):
                 raise
-            planes = _decode_with_pillow(path, len(pages))
+            with PillowImage.open(path, formats=("TIFF",)) as picture:      # for LZW and JPEG, which need imagecodecs
+                planes = [np.asarray(page) for page in ImageSequence.Iterator(picture)]
             if planes[0].dtype != first.dtype:      # Pillow cuts 16-bit colour down to 8 bits
                 raise UserError(f"{path}: {first.dtype} pixels cannot be decoded from this compression; "
                                 "save the file without compression, or with deflate") from error
     return np.stack(planes).reshape(shape), None
 
 
-def _decode_with_pillow(path: Path, pages: int) -> list[np.ndarray]:
-    """Read pages in the compressions that tifffile leaves to another package: LZW, JPEG."""
-    with PillowImage.open(path, formats=("TIFF",)) as picture:
-        planes = []
-        for page in range(pages):
-            picture.seek(page)
-            planes.append(np.asarray(picture))
-    return planes
-
-
 def _read_picture(path: Path, file_bytes: int, check_shape: CheckShape) -> _Raw:
     """Read a PNG or JPEG; 16-bit colour by torchvision, since Pillow would cut it down to 8 bits."""
-    # From memory, where a chunk that declares 4 GB reads no further than the file goes.
-    with PillowImage.open(io.BytesIO(path.read_bytes()), formats=("PNG", "JPEG")) as picture:
+    content = path.read_bytes()      # in memory a chunk that declares 4 GB reads no further than the file goes
+    with PillowImage.open(io.BytesIO(content), formats=("PNG", "JPEG")) as picture:
         mode = {"1": "L", "P": "RGB"}.get(picture.mode, picture.mode)
         bands = PillowImage.getmodebands(mode)
         check_shape((picture.height, picture.width) if bands == 1 else (picture.height, picture.width, bands))
         refuse_bomb(picture.height * picture.width * bands, file_bytes, path)
-        if picture.format == "PNG" and bands > 1 and _png_bit_depth(path) == 16:
+        if picture.format == "PNG" and bands > 1 and content[24] == 16:      # bits of a sample
             from torchvision.io import ImageReadMode, decode_image  # takes two seconds and 170 MB
 
             return decode_image(str(path), ImageReadMode.UNCHANGED).numpy().transpose(1, 2, 0), None
         return np.asarray(picture if mode == picture.mode else picture.convert(mode)), None
-
-
-def _png_bit_depth(path: Path) -> int:
-    with open(path, "rb") as file:
-        return file.read(25)[24]
 
 
 _READERS = {**dict.fromkeys(FITS_FORMATS, _read_fits), "npy": _read_npy, "tif": _read_tiff, "tiff": _read_tiff,
@@ -273,17 +221,9 @@ _READERS = {**dict.fromkeys(FITS_FORMATS, _read_fits), "npy": _read_npy, "tif": 
 def write_image(path: str | os.PathLike, data: np.ndarray, header: fits.Header | None = None) -> None:
     """Write an image in data units in the format of the name's extension, atomically.
 
-    FITS, npy and TIFF hold float32 as it is: `(H, W)` for one channel, else channels first (TIFF: one page per
-    channel). PNG and JPEG hold one or three channels, rounded to 8 bits and clipped to 0..255, NaN as 0: good for
-    images that were 8-bit to begin with, not for gauss.
-
-    Parameters
-    ----------
-    path : path
-        Where to write; a file that stands there is replaced.
-    data : ndarray (C, H, W)
-    header : `~astropy.io.fits.Header`, optional
-        For FITS formats only; the cards of the data's structure are set to fit.
+    FITS, npy and TIFF hold float32 as it is: (H, W) for one channel, else channels first (TIFF: one page per channel).
+    PNG and JPEG hold one or three channels, rounded to 8 bits and clipped to 0..255, NaN as 0: good for images that
+    were 8-bit to begin with, not for gauss. `data` is (C, H, W); `header`, set to fit its structure, is for FITS only.
 
     Raises
     ------

@@ -12,7 +12,6 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from io import BufferedReader
 from pathlib import Path
 from typing import TypeGuard
 
@@ -25,7 +24,7 @@ from pix2pixcc.utils import UserError
 MAX_EXPANSION = 1100      # deflate reaches 1032 at most; a smaller file that declares more holds no image
 _MAX_COUNT = 999          # of axes and of table fields: FITS standard 4.0, sections 4.4.1.1 and 7.3.1
 
-CheckShape = Callable[[tuple[int, ...]], None]
+CheckShape = Callable[[tuple[int, ...]], object]      # raises a UserError for a shape that is not wanted
 
 
 @contextlib.contextmanager
@@ -50,13 +49,8 @@ def open_image(path: str | os.PathLike, check_shape: CheckShape | None = None, *
                checksum: bool = False) -> Iterator[fits.ImageHDU]:
     """Open the first image of a FITS file, in any HDU, tile-compressed or gzipped; its pixels are read when asked for.
 
-    Parameters
-    ----------
-    path : path
-    check_shape : callable, optional
-        Is given the shape before anything is read, to refuse it.
-    checksum : bool
-        Whether astropy warns where CHECKSUM or DATASUM does not hold.
+    `check_shape` may refuse the shape before anything is read; with `checksum` astropy warns where CHECKSUM or DATASUM
+    does not hold.
 
     Raises
     ------
@@ -102,14 +96,7 @@ def required_number(header: fits.Header, keyword: str, path: str | os.PathLike |
 
 
 def find_image(path: str | os.PathLike) -> tuple[int, tuple[int, ...]]:
-    """Find the first image of a FITS file, one of two axes or more, without astropy's opening it.
-
-    Returns
-    -------
-    number : int
-        Of the HDU, from 0.
-    shape : tuple of int
-        Of the image, NAXIS1 last.
+    """Return HDU number (from 0) and shape (NAXIS1 last) of the first image of two axes or more, without `fits.open`.
 
     Raises
     ------
@@ -120,8 +107,9 @@ def find_image(path: str | os.PathLike) -> tuple[int, tuple[int, ...]]:
     """
     path = Path(path)
     file_bytes = path.stat().st_size
-    with _opened(path) as file:
-        packed = isinstance(file, gzip.GzipFile)
+    with open(path, "rb") as beginning:
+        is_gzip = beginning.read(2) == b"\x1f\x8b"      # whatever its name, as astropy has it
+    with gzip.open(path, "rb") if is_gzip else open(path, "rb") as file:
         if file.read(6) != b"SIMPLE":
             raise UserError(f"{path} is not a FITS file: it does not begin with SIMPLE; choose another file or format")
         file.seek(0)
@@ -129,9 +117,9 @@ def find_image(path: str | os.PathLike) -> tuple[int, tuple[int, ...]]:
             try:
                 header = fits.Header.fromfile(file, padding=False)
             except EOFError:
-                raise UserError(f"{path} has no HDU with an image; choose another file or format") from None
+                break
             shape = _shape(header, "")
-            if not packed and file.tell() + header.data_size > file_bytes:
+            if not is_gzip and file.tell() + header.data_size > file_bytes:
                 raise UserError(f"{path} is truncated: a header declares {header.data_size} bytes of data, "
                                 f"the file has {file_bytes} in all; replace it with a good copy, or move it away")
             if header.get("ZIMAGE") is True:
@@ -139,11 +127,12 @@ def find_image(path: str | os.PathLike) -> tuple[int, tuple[int, ...]]:
                 refuse_bomb(math.prod(shape) * abs(int(header["ZBITPIX"])) // 8, file_bytes, path)
                 _check_tiles(header, shape)
                 return number, shape
-            if _is_image(header, number) and len(shape) > 1:
+            is_array = number == 0 or str(header.get("XTENSION")).strip() == "IMAGE"
+            if is_array and header.get("GROUPS") is not True and len(shape) > 1:
                 refuse_bomb(header.data_size, file_bytes, path)
                 return number, shape
             file.seek(file.tell() + header.data_size_padded)
-    raise AssertionError("the walk ends with an image or an error")
+    raise UserError(f"{path} has no HDU with an image; choose another file or format")
 
 
 def refuse_bomb(declared_bytes: int, file_bytes: int, path: Path) -> None:
@@ -151,17 +140,6 @@ def refuse_bomb(declared_bytes: int, file_bytes: int, path: Path) -> None:
     if declared_bytes > MAX_EXPANSION * file_bytes:
         raise UserError(f"{path} declares {declared_bytes} bytes of pixels in a file of {file_bytes}: it is damaged; "
                         "replace it with a good copy, or move it away")
-
-
-def _opened(path: Path) -> gzip.GzipFile | BufferedReader:
-    """Return the file, unzipped if its first bytes say so, as astropy does."""
-    with open(path, "rb") as file:
-        is_gzip = file.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rb") if is_gzip else open(path, "rb")
-
-
-def _is_image(header: fits.Header, number: int) -> bool:
-    return header.get("GROUPS") is not True and (number == 0 or str(header.get("XTENSION")).strip() == "IMAGE")
 
 
 def _shape(header: fits.Header, prefix: str) -> tuple[int, ...]:

@@ -27,8 +27,7 @@ def match_files(inputs: Sequence[Path],
 
     Returns
     -------
-    pairs : list of (input, target)
-        In the order of the inputs.
+    pairs : list of (input, target), in the order of the inputs
     lone_inputs, lone_targets : list of path
         The files without a partner, or with several that are equally good.
 
@@ -59,11 +58,7 @@ def refuse_lonely(lone_inputs: Sequence[Path], lone_targets: Sequence[Path]) -> 
 
 
 def pair_files(inputs: Sequence[Path], targets: Sequence[Path]) -> list[tuple[Path, Path]]:
-    """Match every input with its target, as `match_files` does.
-
-    Returns
-    -------
-    list of (input, target), in the order of the inputs
+    """Match every input with its target, as `match_files` does, in the order of the inputs.
 
     Raises
     ------

@@ -7,13 +7,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from pix2pixcc.images.cubes import Channel
-from pix2pixcc.images.files import Image, read_image
+from pix2pixcc.images.files import read_image
 from pix2pixcc.parallel.workers import in_parallel
 from pix2pixcc.utils import UserError, write_json
 
@@ -25,93 +25,57 @@ Finding = dict[str, Any]
 
 @dataclass(frozen=True)
 class Summary:
-    """Say what one side of a data set holds.
+    """Say what one side of a data set holds."""
 
-    Attributes
-    ----------
-    number, size, count : int
-        Files, pixels on a side, channels.
-    dtype : str
-        As in the files: 'uint8', or 'float32, int16'.
-    lowest, highest : float
-        Of the finite values, in data units.
-    channels : list of Channel or None
-        What the cards of the first file say; None without cards.
-    """
-
-    number: int
-    size: int
-    count: int
-    dtype: str
-    lowest: float
+    number: int         # of files
+    size: int           # pixels on a side
+    count: int          # of channels
+    dtype: str          # as in the files: 'uint8', or 'float32, int16'
+    lowest: float       # of the finite values, in data units
     highest: float
-    channels: list[Channel] | None
+    channels: list[Channel] | None      # what the cards of the first file say; None without cards
 
 
-@dataclass(frozen=True)
-class _Request:
-    """A file to check."""
-
+class _Request(NamedTuple):
     path: Path
     channels: int
     side: str
 
-    def key(self) -> str:
-        """Name the file by path, length and time of change; '' if it is not there."""
-        try:
-            status = self.path.stat()
-        except OSError:
-            return ""
-        return f"{self.path.absolute()}|{status.st_size}|{status.st_mtime_ns}|{self.channels}"
+
+def _key(request: _Request) -> str:
+    """Name a file by path, length and time of change; '' if it is not there."""
+    try:
+        status = request.path.stat()
+    except OSError:
+        return ""
+    return f"{request.path.absolute()}|{status.st_size}|{status.st_mtime_ns}|{request.channels}"
 
 
 def _check(request: _Request) -> tuple[_Request, Finding]:
     """Return what a file holds or why it cannot be used."""
     try:
-        return request, _finding(read_image(request.path, request.channels, side=request.side))
+        image = read_image(request.path, request.channels, side=request.side)
     except UserError as error:
         return request, {"error": str(error)}
-
-
-def _finding(image: Image) -> Finding:
     finite = image.data[np.isfinite(image.data)]
-    return {"size": image.data.shape[-1], "dtype": image.dtype,
-            "lowest": float(finite.min()), "highest": float(finite.max()),
-            "cards": None if image.channels is None else [channel.to_dict() for channel in image.channels]}
+    cards = None if image.channels is None else [channel.to_dict() for channel in image.channels]
+    return request, {"size": image.data.shape[-1], "dtype": image.dtype, "lowest": float(finite.min()),
+                     "highest": float(finite.max()), "cards": cards}
 
 
 def verify_dataset(pairs: Sequence[tuple[Path, Path]], *, input_ch: int, target_ch: int, data_size: int | None = None,
                    n_workers: int = 1, remember: str | os.PathLike | None = None, progress: bool = True,
                    report: int = 20, check_cards: bool = True) -> tuple[Summary, Summary]:
-    """Read every file of a data set once and refuse the set if any cannot be trained on.
+    """Read every file of a data set once, refuse the set if any cannot be trained on, and say what each side holds.
 
-    Parameters
-    ----------
-    pairs : sequence of (Path, Path)
-        Input and target files.
-    input_ch, target_ch : int
-        Channels that the files must have.
-    data_size : int, optional
-        Pixels on a side that every image must have; None: those of the first.
-    n_workers : int
-        Processes that read; with one or none this one reads.
-    remember : path, optional
-        JSON file of what was found, by path, length and time of change; good files in it are not read again.
-    progress : bool
-        Draw a progress bar on standard error.
-    report : int
-        At most so many bad files are listed.
-    check_cards : bool
-        Refuse cards that ask for a different scaling in different files.
-
-    Returns
-    -------
-    inputs, targets : Summary
+    All images must have `data_size` pixels on a side (None: as many as the first). The JSON file `remember` keeps what
+    was found by path, length and time of change: good files in it are not read again. With `check_cards`, cards that
+    ask for a different scaling in different files are refused.
 
     Raises
     ------
     UserError
-        Lists the bad files, each with its reason.
+        Lists the bad files, at most `report` of them, each with its reason.
     """
     requests = [_Request(path, channels, side) for pair in pairs
                 for path, channels, side in zip(pair, (input_ch, target_ch), ("input", "target"), strict=True)]
@@ -128,14 +92,13 @@ def verify_dataset(pairs: Sequence[tuple[Path, Path]], *, input_ch: int, target_
 def _read_all(requests: Sequence[_Request], *, n_workers: int, remember: str | os.PathLike | None,
               progress: bool) -> list[Finding]:
     known = _recall(remember)
-    keys = {request: request.key() for request in requests}
+    keys = {request: _key(request) for request in requests}
     found = {request: known[key] for request, key in keys.items() if key in known}
     unread = [request for request in requests if request not in found]
 
     def save() -> None:
         if remember is not None and unread:
-            good = {keys[request]: finding for request, finding in found.items()
-                    if "error" not in finding and keys[request]}
+            good = {keys[one]: finding for one, finding in found.items() if "error" not in finding and keys[one]}
             write_json(remember, {"format": FORMAT, "files": known | good})
 
     results = in_parallel(_check, unread, n_workers)
@@ -197,9 +160,6 @@ def _scaling_cards(finding: Finding) -> list[tuple] | None:
 
 
 def _summary(found: Sequence[Finding], count: int) -> Summary:
-    cards = found[0]["cards"]
-    return Summary(number=len(found), size=found[0]["size"], count=count,
-                   dtype=", ".join(sorted({finding["dtype"] for finding in found})),
-                   lowest=min(finding["lowest"] for finding in found),
-                   highest=max(finding["highest"] for finding in found),
-                   channels=None if cards is None else [Channel(**card) for card in cards])
+    cards, dtypes = found[0]["cards"], sorted({finding["dtype"] for finding in found})
+    return Summary(len(found), found[0]["size"], count, ", ".join(dtypes), min(finding["lowest"] for finding in found),
+                   max(finding["highest"] for finding in found), cards and [Channel(**card) for card in cards])

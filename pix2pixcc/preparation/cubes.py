@@ -39,25 +39,13 @@ class IncompleteGroup(UserError):
 
 @dataclass
 class Prepared:
-    """A cube in memory.
+    """A cube in memory."""
 
-    Attributes
-    ----------
-    data : float32 ndarray (C, size, size)
-    header : `~astropy.io.fits.Header`
-        The observer at the mean time of the EUV images.
-    channels : list of Channel
-    sources : list of Record
-        The file of each channel.
-    problems : dict
-        Path and reason of the images that were tried before and found bad.
-    """
-
-    data: np.ndarray
-    header: fits.Header
+    data: np.ndarray                # float32 (C, size, size)
+    header: fits.Header             # of the observer at the mean time of the EUV images
     channels: list[Channel]
-    sources: list[Record]
-    problems: dict[str, str] = field(default_factory=dict)
+    sources: list[Record]           # the file of each channel
+    problems: dict[str, str]        # path and reason of the images that were tried before and found bad
 
     @property
     def time(self) -> datetime:
@@ -102,16 +90,8 @@ def prepare_group(group: Group, size: int, *, max_missing: float = MAX_MISSING,
                   read: Callable[[str], Observation] | None = None) -> Prepared:
     """Read, calibrate and register one image of each channel, falling back on the next best where one is bad.
 
-    Parameters
-    ----------
-    group : Group
-        From `farside_groups` or `frontside_pairs`.
-    size : int
-        Side of the cube in pixels.
-    max_missing : float
-        The greatest share of missing pixels on the disk.
-    read : callable, optional
-        Reads the image of a record's path; by default the file there.
+    The cube has `size` pixels on a side; a disk may lack the share `max_missing` of its pixels; `read` gives the image
+    of a record's path, by default from the file there.
 
     Raises
     ------

@@ -1,8 +1,7 @@
 """Which pairs are kept for the test, and which training pairs would give their fields away.
 
-A model is tested on a Sun that it has not seen: not at the test's time, and not by way of a frontside reference, which
-shows the Sun of one rotation before. Active regions live for weeks and turn by 13 degrees a day; pairs a day apart are
-nearly the same picture, pairs half a rotation (13.6 days) apart share no disk.
+A model is tested on a Sun that it has not seen. Active regions live for weeks and turn by 13 degrees a day: pairs a day
+apart are nearly the same picture, pairs half a rotation (13.6 days) apart share no disk.
 """
 from __future__ import annotations
 
@@ -73,25 +72,11 @@ def _days(times: Sequence[datetime]) -> np.ndarray:
 
 def split_pairs(pairs: Sequence[Pair], is_test: Sequence[bool], *, reference: bool, gap_days: float,
                 other_tests: Sequence[datetime] = ()) -> tuple[list[Pair], list[Pair], int]:
-    """Divide pairs into those to train on and those to test, so that no test field was seen in training.
+    """Return pairs to train on, pairs to test, and how many were dropped so that no test field is seen in training.
 
-    Parameters
-    ----------
-    pairs : sequence of Pair
-    is_test : sequence of bool
-        Which of them are to be tested.
-    reference : bool
-        Whether inputs hold a frontside reference. Then a training pair is dropped also when its reference falls on a
-        test time, or its time on the reference of a test pair.
-    gap_days : float
-        How near is too near; negative: drop none.
-    other_tests : sequence of datetime
-        Test times that exist already.
-
-    Returns
-    -------
-    train, test : list of Pair
-    dropped : int
+    `is_test` says of each pair whether it is tested. Dropped are training pairs within `gap_days` of one that is, or of
+    `other_tests`, times of tests that exist already; a negative gap drops none. With a frontside `reference` a training
+    pair is dropped also when its reference falls on a test time, or its time on the reference of a test pair.
     """
     tests = [pair for pair, test in zip(pairs, is_test, strict=True) if test]
     others = [pair for pair, test in zip(pairs, is_test, strict=True) if not test]

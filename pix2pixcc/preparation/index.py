@@ -33,38 +33,20 @@ _SAVE_EVERY_S = 60.0               # an interrupted scan loses at most this much
 
 @dataclass(frozen=True)
 class Record:
-    """What is remembered of one raw file.
+    """What is remembered of one raw file."""
 
-    Attributes
-    ----------
-    path, size, mtime
-        Where it lies, bytes, modification time (s): with the same three, the file is not opened again.
-    name : str
-        What it observed, as `Channel.name`; empty for what is no AIA, HMI or EUVI image.
-    time : str
-        Time of the observation (DATE-OBS), UTC, ISO 8601.
-    problem : str
-        Why the header forbids its use; empty if it is good.
-    longitude : float
-        Stonyhurst longitude of the observer, degrees.
-    level, missing, pixels, cadence
-        What tells the better of two files of one exposure, or (cadence, s) a 720 s from a 45 s magnetogram.
-    pixel_problem : str
-        Why its pixels forbade its use when they were read under `max_missing`.
-    """
-
-    path: str
-    size: int
-    mtime: float
-    name: str = ""
-    time: str = ""
-    problem: str = ""
-    longitude: float = 0.0
-    level: float = 0.0
-    missing: int = 0
+    path: str                        # with the same path, size and mtime a file is not opened again
+    size: int                        # bytes
+    mtime: float                     # time of modification, s
+    name: str = ""                   # what it observed, as `Channel.name`; empty for what is no AIA, HMI or EUVI image
+    time: str = ""                   # of the observation (DATE-OBS), UTC, ISO 8601
+    problem: str = ""                # why the header forbids its use; empty if it is good
+    longitude: float = 0.0           # of the observer, Stonyhurst, degrees
+    level: float = 0.0               # level, missing and pixels tell the better of two files of one exposure
+    missing: int = 0                 # lost segments (EUVI), or pixels without a value (AIA, HMI)
     pixels: int = 0
-    cadence: float = 0.0
-    pixel_problem: str = ""
+    cadence: float = 0.0             # s; tells a 720 s from a 45 s magnetogram
+    pixel_problem: str = ""          # why its pixels forbade its use when they were read under `max_missing`
     max_missing: float = 0.0
 
     @property
@@ -93,22 +75,19 @@ def find_files(folders: Iterable[str | os.PathLike[str]],
     for folder in roots:
         if not os.path.isdir(folder):
             raise UserError(f"{folder}: there is no such folder")
-    waiting = roots[::-1]
-    while waiting:
-        here = waiting.pop()
+
+    def note_unlistable(error: OSError) -> None:
+        found[error.filename] = Record(error.filename, 0, 0.0)      # its reading will say why
+
+    places = (place for root in roots for place in os.walk(root, onerror=note_unlistable, followlinks=True))
+    for here, below, names in places:
         if os.path.realpath(here) in visited:        # links may lead in circles
+            below.clear()
             continue
         visited.add(os.path.realpath(here))
-        try:
-            entries = list(os.scandir(here))
-        except OSError:                              # its record will say why
-            found[here] = Record(here, 0, 0.0)
-            continue
-        for entry in entries:
-            if os.path.isdir(entry.path):
-                waiting.append(entry.path)
-            elif entry.name.lower().endswith(RAW_SUFFIXES) and not entry.name.startswith("."):
-                found |= _unread(entry.path)
+        for name in names:
+            if name.lower().endswith(RAW_SUFFIXES) and not name.startswith("."):
+                found |= _unread(os.path.join(here, name))
     if not found:
         raise UserError(f"{', '.join(roots)}: no FITS file lies there (of {', '.join(RAW_SUFFIXES)})")
     return [found[path] for path in sorted(found)]
@@ -195,37 +174,24 @@ def save_index(path: str | os.PathLike, records: Iterable[Record]) -> None:
 def index_archive(folders: Iterable[str | os.PathLike[str]], index_path: str | os.PathLike | None = None, *,
                   n_workers: int = 1, exclude: str | os.PathLike[str] | None = None,
                   progress: bool = True) -> list[Record]:
-    """Return a record of every FITS file under `folders`, in any nesting, sorted by path.
-
-    Parameters
-    ----------
-    folders, exclude
-        As for `find_files`.
-    index_path : path, optional
-        Where headers are remembered; None: nowhere.
-    n_workers : int
-        Processes that read headers.
-    progress : bool
-        Whether a progress bar is drawn on standard error.
-    """
+    """Return a record of every FITS file under `folders`, as `find_files` does, read or remembered at `index_path`."""
     files = find_files(folders, exclude)
     remembered = load_index(index_path) if index_path else {}
     known = {file.path: record for file in files if (record := remembered.get(file.path)) is not None
              and (record.size, record.mtime) == (file.size, file.mtime)}
     unread = [file for file in files if file.path not in known]
-    if unread:
-        saved = time.monotonic()
-        fresh: dict[str, Record] = {}
-        results = in_parallel(read_record, unread, n_workers, block=64, preload=PRELOAD)
-        try:
-            for record in tqdm(results, "headers", len(unread), unit="file", disable=None if progress else True):
-                fresh[record.path] = record
-                if index_path and time.monotonic() - saved > _SAVE_EVERY_S:
-                    save_index(index_path, fresh.values())
-                    saved = time.monotonic()
-        finally:
-            results.close()
-            if index_path:
+    fresh: dict[str, Record] = {}
+    results = in_parallel(read_record, unread, n_workers, block=64, preload=PRELOAD)
+    hidden, saved = None if progress and unread else True, time.monotonic()
+    try:
+        for record in tqdm(results, "headers", len(unread), unit="file", disable=hidden):
+            fresh[record.path] = record
+            if index_path and time.monotonic() - saved > _SAVE_EVERY_S:
                 save_index(index_path, fresh.values())
-        known |= fresh
+                saved = time.monotonic()
+    finally:
+        results.close()
+        if index_path and unread:
+            save_index(index_path, fresh.values())
+    known |= fresh
     return [known[file.path] for file in files]

@@ -166,11 +166,6 @@ def farside_channels(training_names: Sequence[str]) -> list[str]:
     magnetograms, it is the frontside reference and stays SDO's. Names of farside cubes (`STEREO/EUVI-A 304`) are
     understood as well.
 
-    Returns
-    -------
-    list of str
-        In channel order: `STEREO/EUVI 304`, …, `SDO/AIA 304`, …, `SDO/HMI magnetogram`.
-
     Raises
     ------
     UserError
@@ -195,7 +190,7 @@ def farside_channels(training_names: Sequence[str]) -> list[str]:
 
 def _simultaneous(tracks: dict[str, Track], names: Sequence[str], tolerance: float,
                   cadence: float | None) -> list[tuple[float, dict[str, tuple[Record, ...]]]]:
-    """Return the times at which the tracks in `names` were observed together, complete or not, and the images of each.
+    """Return times (s) at which `names` were observed together, complete or not, and the images of each.
 
     Without a cadence every image offers its own time; the most complete and then the closest together are taken first,
     each image once.
@@ -261,19 +256,16 @@ def farside_groups(records: Iterable[Record], channels: Sequence[str], *,
 
     Parameters
     ----------
-    records : iterable of Record
-        An index of the raw files.
     channels : sequence of str
-        What each channel holds, from `farside_channels`: `STEREO/EUVI <passband>` now, `SDO/…` for the reference.
-    tolerance, reference_tolerance, cadence
-        As in `Timing`.
+        As by `farside_channels`: `STEREO/EUVI <passband>` now, `SDO/…` for the reference.
+    tolerance, reference_tolerance : float
+        Minutes that an image may lie off the others, and a reference off the time it is wanted for.
+    cadence : float, optional
+        Hours between the times to take, counted from 0 UT; None: every time that is there.
 
     Returns
     -------
-    groups : list of Group
-        The complete ones, in order of spacecraft and time.
-    missing : list of Missing
-        What the others lack.
+    The complete groups, in order of spacecraft and time, and what the others lack.
     """
     tracks = tracks_of(records)
     names = [name for name in channels if not _is_reference(name)]

@@ -8,17 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pix2pixcc.preparation import pairing
 from pix2pixcc.preparation.cubes import Job
 from pix2pixcc.preparation.holdout import TestDays, check_earlier_training, split_pairs, times_in
 from pix2pixcc.preparation.index import Record
-from pix2pixcc.preparation.pairing import (
-    Missing,
-    describe_missing,
-    farside_channels,
-    farside_groups,
-    frontside_names,
-    frontside_pairs,
-)
 from pix2pixcc.preparation.report import SHOWN, bad_headers, near_misses
 from pix2pixcc.preparation.settings import Settings
 from pix2pixcc.solar.instruments import AIA_PASSBANDS, EUVI, EUVI_PASSBANDS, MAGNETOGRAM, SDO, STEREO, STEREO_A
@@ -27,17 +20,13 @@ from pix2pixcc.utils import UserError
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked for: the folder of the cubes, their channels and settings, and how images are paired in time.
-
-    `passbands` are as `checked_passbands` gives them, `reference` adds the frontside to each input, `timing` holds the
-    keywords of `farside_groups` and `frontside_pairs`.
-    """
+    """What is asked for: the folder of the cubes, their channels and settings, and how images are paired in time."""
 
     out: Path
-    passbands: list[str]
-    reference: bool
+    passbands: list[str]            # as by `checked_passbands`
+    reference: bool                 # whether each input holds the frontside, too
     settings: Settings
-    timing: dict[str, Any]
+    timing: dict[str, Any]          # keywords of `farside_groups` and `frontside_pairs`
 
 
 @dataclass
@@ -45,14 +34,14 @@ class Plan:
     """What is to be written, and what was found wanting on the way: what times lack, and which images nearly fitted."""
 
     jobs: list[Job]
-    missing: list[Missing]
+    missing: list[pairing.Missing]
     near: dict[str, str]
     note: str
 
 
 def training_names(request: Request) -> set[str]:
     """Return the passbands that training pairs are made of, as `Channel.name`."""
-    return {*frontside_names(request.passbands), MAGNETOGRAM}
+    return {*pairing.frontside_names(request.passbands), MAGNETOGRAM}
 
 
 def farside_names(request: Request) -> set[str]:
@@ -67,7 +56,7 @@ def plan_training(records: list[Record], request: Request, test_days: TestDays, 
     Training pairs within `gap_days` of a test time are dropped; a negative gap keeps all.
     """
     out, reference = request.out, request.reference
-    pairs, missing = frontside_pairs(records, request.passbands, reference=reference, **request.timing)
+    pairs, missing = pairing.frontside_pairs(records, request.passbands, reference=reference, **request.timing)
     if not pairs:
         raise UserError(nothing_complete(records, training_names(request), missing))
     train, test, dropped = split_pairs(pairs, [pair.time in test_days for pair in pairs], reference=reference,
@@ -91,8 +80,8 @@ def plan_farside(records: list[Record], request: Request) -> Plan:
     """Plan inputs of the farside: EUVI images by spacecraft and time."""
     channels = [f"{EUVI} {one}" for one in request.passbands]
     if request.reference:
-        channels = farside_channels([*channels, *channels, MAGNETOGRAM])
-    groups, missing = farside_groups(records, channels, **request.timing)
+        channels = pairing.farside_channels([*channels, *channels, MAGNETOGRAM])
+    groups, missing = pairing.farside_groups(records, channels, **request.timing)
     if not groups:
         raise UserError(nothing_complete(records, farside_names(request), missing))
     jobs = [Job((group,), (str(request.out),), request.settings) for group in groups]
@@ -101,12 +90,12 @@ def plan_farside(records: list[Record], request: Request) -> Plan:
                 "inputs       " + ", ".join(f"{count} of {observer}" for observer, count in counts))
 
 
-def nothing_complete(records: list[Record], names: set[str], missing: list[Missing]) -> str:
+def nothing_complete(records: list[Record], names: set[str], missing: list[pairing.Missing]) -> str:
     """Say why there is nothing to write."""
     counts = Counter(record.name for record in records if not record.problem)
     found = ", ".join(f"{counts[name]} of {name}" for name in sorted(names))
     return "\n".join([f"no time has all that is needed. Good files: {found}",
-                      *(f"  {line}" for line in describe_missing(missing, SHOWN)),
+                      *(f"  {line}" for line in pairing.describe_missing(missing, SHOWN)),
                       *(f"  {path}: {reason}" for path, reason in list(bad_headers(records, names).items())[:SHOWN]),
                       "  Look at --raw and --channels, or widen --tolerance or --reference_tolerance"])
 

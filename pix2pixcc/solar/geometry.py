@@ -25,24 +25,12 @@ _COORDINATES = re.compile(r"(?:CTYPE|CUNIT|CRPIX|CRVAL|CDELT|CROTA)[12]|(?:PC|CD
 
 @dataclass(frozen=True)
 class Disk:
-    """The Sun's disk in an image, wherever it stands and however it is rolled.
+    """The Sun's disk in an image, wherever it stands and however it is rolled."""
 
-    Attributes
-    ----------
-    shape : tuple of int
-        The image's (H, W).
-    centre : tuple of float
-        The disk's centre (column, row), counted from 0.
-    scale : float64 ndarray (2, 2)
-        Offset from the centre in pixels (columns, rows) -> helioprojective offset (x, y) in apparent solar radii.
-    angular_radius : float
-        Apparent solar radius in arcsec; 0, as from infinity, where no header tells the observer's distance.
-    """
-
-    shape: tuple[int, int]
-    centre: tuple[float, float]
-    scale: np.ndarray
-    angular_radius: float = 0.0
+    shape: tuple[int, int]          # of the image, (H, W)
+    centre: tuple[float, float]     # (column, row), counted from 0
+    scale: np.ndarray               # (2, 2): pixels off the centre (columns, rows) -> apparent solar radii (x, y)
+    angular_radius: float = 0.0     # arcsec; 0, as from infinity, where no header tells the observer's distance
 
     @property
     def radius(self) -> float:
@@ -65,17 +53,11 @@ class Disk:
         return apparent / np.hypot(1, apparent * self.angular_radius / ARCSEC) / self._sine_over_angle
 
     def mask(self, limit: float = LIMB, *, step: int = 1) -> np.ndarray:
-        """Return whether pixels lie within `limit` apparent solar radii of the disk's centre, bool (H, W).
-
-        With `step` n only every n-th row and column is looked at.
-        """
+        """Return whether pixels (of every `step`-th row and column) lie within `limit` apparent radii, bool (H, W)."""
         return self._apparent_squared(step) <= limit ** 2
 
     def surface_area(self) -> np.ndarray:
-        """Return the area of the solar surface that each pixel sees, cm^2 (H, W).
-
-        It is `pixel_area` / cos(theta), infinite from the limb on.
-        """
+        """Return the surface that each pixel sees, cm^2 (H, W): `pixel_area` / cos(theta), infinite off the disk."""
         cosine = np.sqrt(np.clip(1 - self.distance ** 2, 0, None))
         with np.errstate(divide="ignore"):
             return self.pixel_area / cosine
@@ -106,12 +88,7 @@ def disk_mask(size: int, limit: float = LIMB) -> np.ndarray:
 def disk_of_header(header: fits.Header | None, shape: tuple[int, int]) -> Disk:
     """Return the disk where a header's helioprojective coordinates place it; without a header, the registered disk.
 
-    Parameters
-    ----------
-    header : `~astropy.io.fits.Header` or None
-        With pointing and plate scale, and the observer's distance as DSUN_OBS (metres) or RSUN_OBS (arcsec).
-    shape : tuple of int
-        The image's (H, W).
+    The header has pointing and plate scale, and the observer's distance as DSUN_OBS (metres) or RSUN_OBS (arcsec).
 
     Raises
     ------

@@ -21,7 +21,6 @@ from pix2pixcc.utils import UserError
 if TYPE_CHECKING:
     from sunpy.map import GenericMap
 
-
 OBSERVER_CARDS = (("HGLN_OBS", "HGLT_OBS", "DSUN_OBS"), ("CRLN_OBS", "CRLT_OBS", "DSUN_OBS"),
                   ("HAEX_OBS", "HAEY_OBS", "HAEZ_OBS"), ("HEEX_OBS", "HEEY_OBS", "HEEZ_OBS"))
 
@@ -47,9 +46,8 @@ def sunpy_map(header: fits.Header, path: str | os.PathLike | None = None) -> Gen
         raise UserError(f"{path or 'FITS header'}: keyword {missing} is missing, so the observer's place is not known")
     header = header.copy()
     header.setdefault("WAVELNTH", 171)          # an EUVI map cannot choose its colours without
-    if "CD1_1" in header:
-        for keyword in ("CD1_2", "CD2_1"):
-            header.setdefault(keyword, 0.0)     # as the FITS standard has it
+    for keyword in ("CD1_2", "CD2_1") if "CD1_1" in header else ():
+        header.setdefault(keyword, 0.0)         # as the FITS standard has it
     empty = np.broadcast_to(np.float32(0), (int(header["NAXIS2"]), int(header["NAXIS1"])))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -58,10 +56,7 @@ def sunpy_map(header: fits.Header, path: str | os.PathLike | None = None) -> Gen
 
 def _sky_header(shape: tuple[int, int], wcs: Wcsprm, observer: tuple[float, float, float],
                 times: tuple[datetime, datetime]) -> fits.Header:
-    """Return the cards that place an image on the sky: axes, observer, times.
-
-    `observer` is Stonyhurst longitude and latitude (degrees) and distance (metres), `times` are start and middle.
-    """
+    """Return the cards of axes, observer (Stonyhurst longitude, latitude, degrees; distance, metres) and times."""
     longitude, latitude, distance = observer
     (pc11, pc12), (pc21, pc22) = wcs.get_pc().tolist()
     x_scale, y_scale = (3600 * wcs.get_cdelt()).tolist()
@@ -117,12 +112,10 @@ def registered_header(header: fits.Header, size: int, source: GenericMap | None 
 
     Parameters
     ----------
-    header : `~astropy.io.fits.Header`
-        Of the raw image.
+    header : `~astropy.io.fits.Header` of the raw image
     size : int
         Side of the registered image, pixels: the Sun is at (size + 1) / 2, its radius `RADIUS_FRACTION` * size.
-    source : `~sunpy.map.GenericMap`, optional
-        SunPy's map of `header`, where it is at hand: its pointing, observer and reference time count.
+    source : `~sunpy.map.GenericMap` of `header`, optional, where it is at hand
     """
     registered = _registered_sky(size, *_observer_and_times(sunpy_map(header) if source is None else source))
     identity = identify(header)

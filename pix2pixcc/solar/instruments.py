@@ -10,24 +10,12 @@ EUVI = "STEREO/EUVI"                     # how the names of farside channels beg
 
 @dataclass(frozen=True)
 class Spacecraft:
-    """One observer and its EUV instrument.
+    """One observer and its EUV instrument."""
 
-    Attributes
-    ----------
-    name : str
-        As people write it: 'STEREO-B'.
-    keyword : str
-        As the cards OBSRVTRY and INPUTDAT write it: 'STEREO_B'.
-    stem : str
-        How the names of its files begin: 'stereo_b'.
-    euv : str
-        How the names of its EUV channels begin: 'STEREO/EUVI-B'.
-    """
-
-    name: str
-    keyword: str
-    stem: str
-    euv: str
+    name: str           # as people write it: 'STEREO-B'
+    keyword: str        # as the cards OBSRVTRY and INPUTDAT write it: 'STEREO_B'
+    stem: str           # how the names of its files begin: 'stereo_b'
+    euv: str            # how the names of its EUV channels begin: 'STEREO/EUVI-B'
 
     def passband(self, passband: str) -> str:
         """Return its twin of a passband in angstrom: EUVI's 195 is AIA's 193; others keep their number."""

@@ -1,7 +1,6 @@
 """Raw observations as the archives hand them out: which instrument, which passband, when; reading and calibration.
 
-Known are AIA level 1 and 1.5, HMI line-of-sight magnetograms (720 s, 45 s) and EUVI level 0 (`*_n4euA.fts`,
-`*_n4euB.fts`).
+Known are AIA level 1 and 1.5, HMI line-of-sight magnetograms (720 s, 45 s) and EUVI level 0 (`*_n4eu[AB].fts`).
 """
 from __future__ import annotations
 
@@ -30,25 +29,13 @@ HALVING_STEP = 1                        # the step that divides by two
 
 @dataclass(frozen=True)
 class Observation:
-    """One image of one instrument, as in its file.
+    """One image of one instrument, as in its file."""
 
-    Attributes
-    ----------
-    data : float32 ndarray (H, W)
-        Detector units, as in the file; NaN where the file says that there is no value.
-    header : `~astropy.io.fits.Header`
-    path : `~pathlib.Path` or None
-    name : str
-        'STEREO/EUVI-B 304', 'SDO/AIA 193', 'SDO/HMI magnetogram'.
-    time : datetime
-        DATE-OBS (UTC, no zone): the time by which the published product calls its inputs.
-    """
-
-    data: np.ndarray
+    data: np.ndarray         # float32 (H, W), detector units; NaN where the file says that there is no value
     header: fits.Header
     path: Path | None
-    name: str
-    time: datetime
+    name: str                # 'STEREO/EUVI-B 304', 'SDO/AIA 193', 'SDO/HMI magnetogram'
+    time: datetime           # DATE-OBS (UTC, no zone), by which the published product calls its inputs
 
     @property
     def instrument(self) -> str:
@@ -67,13 +54,7 @@ class Observation:
 
 
 def parse_utc(text: str) -> datetime:
-    """Return a FITS time as UTC without a zone: ISO 8601, or JSOC's '2011.02.13_10:36:00_TAI'.
-
-    Raises
-    ------
-    ValueError
-        The text is not a time.
-    """
+    """Return a FITS time (ISO 8601, JSOC's '2011.02.13_10:36:00_TAI') as UTC without a zone, or raise a ValueError."""
     try:
         time = datetime.fromisoformat(text.strip())
         return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
@@ -99,9 +80,8 @@ def _observation_time(header: fits.Header, path: str | os.PathLike | None) -> da
 
 
 def _instrument(header: fits.Header) -> str | None:
-    instrument = str(header.get("INSTRUME", "")).upper()
-    telescope = str(header.get("TELESCOP", "")).upper()
-    if str(header.get("DETECTOR", "")).upper() == "EUVI":
+    instrument, telescope, detector = (str(header.get(key, "")).upper() for key in ("INSTRUME", "TELESCOP", "DETECTOR"))
+    if detector == "EUVI":
         return "EUVI"
     for name in ("AIA", "HMI"):
         if instrument.startswith(name) or telescope.endswith("/" + name):
@@ -118,16 +98,10 @@ def _is_line_of_sight_field(header: fits.Header) -> bool:
 def identify(header: fits.Header, path: str | os.PathLike | None = None) -> tuple[str, datetime] | None:
     """Return what a header is of, and when: `('STEREO/EUVI-B 304', datetime)`; None if it is of no known instrument.
 
-    Parameters
-    ----------
-    header : `~astropy.io.fits.Header`
-    path : path, optional
-        Only for messages.
-
     Raises
     ------
     UserError
-        A keyword that a known instrument must have is missing.
+        A keyword that a known instrument must have is missing; the message names `path`.
     """
     instrument = _instrument(header)
     if instrument is None or (instrument == "HMI" and not _is_line_of_sight_field(header)):

@@ -1,8 +1,7 @@
-"""Which raw observations are fit for use: what the header says, and what the pixels on the disk say.
+"""Which raw observations are fit for use, in place of the inspection by eye of Jeong et al. (2020, 2022).
 
-Replaces the inspection by eye of Jeong et al. (2020, 2022) for all that can be told from one file: lost data, wrong
-exposures, partial and calibration images, a disk cut by the frame. Eclipses and transits are flagged in QUALITY by the
-AIA and HMI teams.
+One file can tell lost data, wrong exposures, partial and calibration images, and a disk that the frame cuts. Eclipses
+and transits are flagged in QUALITY by the AIA and HMI teams.
 """
 from __future__ import annotations
 
@@ -21,18 +20,9 @@ SAMPLES = 1024                    # rows and columns that are looked at, at leas
 
 
 def quality_problem(observation: Observation, *, max_missing: float) -> str | None:
-    """Return why an observation should not be used, or None if neither its header nor its pixels speak against it.
+    """Return why an observation should not be used, in one line without the file's name, or None if nothing forbids it.
 
-    Parameters
-    ----------
-    observation : `Observation`
-    max_missing : float
-        The greatest share of pixels without a value on the disk.
-
-    Returns
-    -------
-    str or None
-        One line, without the file's name.
+    `max_missing` is the greatest share of pixels without a value on the disk.
     """
     try:
         return header_problem(observation.header) or _pixel_problem(observation, max_missing)

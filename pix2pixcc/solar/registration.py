@@ -90,8 +90,7 @@ def register(data: np.ndarray, header: fits.Header, size: int,
         Of that image, with its pointing and observer.
     size : int
         Side of the result, pixels.
-    path : path, optional
-        Only for messages.
+    path : path, optional, for messages
 
     Returns
     -------
@@ -115,13 +114,7 @@ def register(data: np.ndarray, header: fits.Header, size: int,
 
 
 def normalise_euv(image: np.ndarray) -> np.ndarray:
-    """Scale a registered EUV image so that its median on the disk (within `LIMB`) is 100.
-
-    Raises
-    ------
-    UserError
-        The median is not positive.
-    """
+    """Scale a registered EUV image so that its median on the disk (within `LIMB`) is 100; refuse one that is dark."""
     median = np.nanmedian(image[disk_mask(image.shape[-1])])
     if not median > 0:
         raise UserError(f"the median on the disk is {median:g}; it should be above zero")
@@ -133,19 +126,12 @@ def prepare_channel(source: str | os.PathLike | Observation, size: int) -> tuple
 
     EUV images are scaled to a disk median of 100; magnetograms stay in gauss.
 
-    Parameters
-    ----------
-    source : path or `Observation`
-    size : int
-        Side of the channel, pixels.
-
     Returns
     -------
     image : float32 ndarray (size, size)
         0 off the disk and where there is no value.
     channel : `Channel`
-    header : `~astropy.io.fits.Header`
-        As by `registered_header`.
+    header : `~astropy.io.fits.Header`, as by `registered_header`
 
     Raises
     ------
