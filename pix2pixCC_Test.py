@@ -145,9 +145,9 @@ def verify(files: list[str]) -> int:
             findings = verify_product(file)
         except UserError as error:
             findings = [Finding(False, str(error))]
-        sound &= all(finding.holds for finding in findings)
         for finding in findings:
             print(f"{'ok ' if finding.holds else 'BAD'} {file}: {finding.text}")
+            sound &= finding.holds
     return 0 if sound else 2
 
 

@@ -128,7 +128,6 @@ def train(run: Run) -> tuple[int, int]:
     training, schedule, recorder, ranks = run.training, run.schedule, run.recorder, run.ranks
     count, stop, batches = run.count, 0, run.batches(run.count)
     while count < schedule.end and not stop:
-        # Step both networks.
         images = next(batches)
         before, count, lr = count, count + run.batch, run.learning_rate(count)
         training.set_learning_rate(lr)
@@ -143,17 +142,12 @@ def train(run: Run) -> tuple[int, int]:
             batches = run.batches(count)
             continue
 
-        # Report the losses since the last report.
         if due.report:
             losses = dict(zip(TERMS, ranks.mean(training.mean_losses()).tolist(), strict=True))
             run.bar.set_postfix({name: f"{losses[name]:.3f}" for name in ("loss_G", "loss_D", "CC")}, refresh=False)
             recorder.report(count, lr, losses)
-
-        # Display the sample.
         if due.display:
             recorder.display(count, training.generate)
-
-        # Save the state, the weights and their scores.
         if due.save:
             scores = validation_scores(run) if run.opt.val_during_train else {}
             recorder.save(count, lr, state_of(training, ranks, run.lr_factor), scores)
@@ -163,20 +157,14 @@ def train(run: Run) -> tuple[int, int]:
 
 
 def go_back(run: Run, count: int, steps: int) -> int:
-    """Go back to the last good state, from networks that diverged `steps` steps ago; return its iteration.
-
-    Raises
-    ------
-    UserError
-        As `roll_back`, naming the files of the step in which it began.
-    """
+    """Go back to the last good state, from networks that diverged `steps` steps ago; return its iteration."""
     run.recorder.wait()
     iteration = count - (steps - 1) * run.batch
     keys = next(iter(run.stream(run.batch, iteration - run.batch)))
     files = ", ".join(str(run.data.pairs[index][0]) for _, index in keys)
-    count, run.lr_factor = roll_back(
-        run.folder, run.training, run.ranks, before=count, allowed=run.opt.on_nan == "rollback",
-        where=f"the loss is no number at iteration {iteration}; its images: {files}")
+    where = f"the loss is no number at iteration {iteration}; its images: {files}"
+    count, run.lr_factor = roll_back(run.folder, run.training, run.ranks, where=where, before=count,
+                                     allowed=run.opt.on_nan == "rollback")
     run.recorder.rewind(count, state_of(run.training, run.ranks, run.lr_factor))
     run.bar.n = count
     return count
@@ -184,12 +172,11 @@ def go_back(run: Run, count: int, steps: int) -> int:
 
 def validation_scores(run: Run) -> dict[str, float]:
     """Score the generator and, with --ema, its moving average on the validation pairs."""
-    averages = (False,) if run.training.average is None else (False, True)
+    networks = {"val": False} if run.training.average is None else {"val": False, "ema": True}
     scores: dict[str, float] = {}
-    for averaged in averages:
+    for prefix, averaged in networks.items():
         scores |= validate(partial(run.training.generate, averaged=averaged), run.data.validation, ranks=run.ranks,
-                           input_scaling=run.data.input_scaling, target_scaling=run.data.target_scaling,
-                           prefix="ema" if averaged else "val")
+                           input_scaling=run.data.input_scaling, target_scaling=run.data.target_scaling, prefix=prefix)
     return scores
 
 
@@ -198,12 +185,12 @@ def find_data(opt: Namespace, folder: RunFolder) -> TrainingData:
     if opt.val_during_train and not ((opt.input_dir_val and opt.target_dir_val) or opt.val_fraction):
         raise UserError("--val_during_train needs --input_dir_val and --target_dir_val, or --val_fraction")
     input_flags, target_flags = (ScalingFlags(**scaling_flags(opt, side)) for side in ("input", "target"))
+    validation_dirs = (opt.input_dir_val, opt.target_dir_val) if opt.input_dir_val and opt.target_dir_val else None
     data = find_training_data(
         opt.input_dir_train, opt.target_dir_train, input_format=opt.data_format_input,
-        target_format=opt.data_format_target, input_ch=opt.input_ch, target_ch=opt.target_ch,
-        n_downsample=opt.n_downsample, n_D=opt.n_D, data_size=opt.data_size, input_flags=input_flags,
-        target_flags=target_flags, val_fraction=opt.val_fraction,
-        validation_dirs=(opt.input_dir_val, opt.target_dir_val) if opt.input_dir_val and opt.target_dir_val else None)
+        target_format=opt.data_format_target, input_ch=opt.input_ch, target_ch=opt.target_ch, data_size=opt.data_size,
+        n_downsample=opt.n_downsample, n_D=opt.n_D, input_flags=input_flags, target_flags=target_flags,
+        validation_dirs=validation_dirs, val_fraction=opt.val_fraction)
     verify_dataset([*data.pairs, *data.validation], input_ch=opt.input_ch, target_ch=opt.target_ch, data_size=data.size,
                    n_workers=opt.n_workers, remember=None if opt.dry_run else folder.path / "verified.json")
     return data

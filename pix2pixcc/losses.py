@@ -1,6 +1,5 @@
-"""The terms of the objective, each a small callable: adversarial, feature matching, correlation.
+"""The terms of the objective, in float32 whatever the networks' precision: adversarial, feature matching, correlation.
 
-All work in float32, whatever the network's precision.
 Source of the equations: Jeong et al. 2022 (ApJS 262 50), section 2.
 """
 from __future__ import annotations
@@ -49,10 +48,7 @@ class AdversarialLoss:
 class FeatureMatchingLoss:
     """Compare features: mean |D(generated) - D(real)|, summed over the blocks and averaged over the scales.
 
-    Parameters
-    ----------
-    cumulative : bool
-        Sum as the published code does, which counts the first of n scales n times, the second n - 1 times, and so on.
+    If `cumulative`, the first of n scales counts n times, the second n - 1 times, and so on, as in the published code.
     """
 
     def __init__(self, cumulative: bool = False):

@@ -67,14 +67,7 @@ class ModelDescription:
                  is_8bit: bool) -> ModelDescription:
         """Return what is known of bare weights, as the published code leaves them: what the user's flags say.
 
-        Parameters
-        ----------
-        settings : mapping
-            Every option of `NETWORK`.
-        input, target : ScalingFlags
-            The scaling flags of both sides.
-        is_8bit : bool
-            Whether the output is written in a format of 8 bits.
+        `settings` holds every option of `NETWORK`; `is_8bit` tells that the output is written in a format of 8 bits.
         """
         blank = Image(np.zeros((settings["target_ch"], 1, 1), np.float32), None, None, is_8bit, Path("target"))
         return cls({name: settings[name] for name in NETWORK}, input, target.scaling_of(blank))
@@ -148,13 +141,7 @@ class FarsideModel:
         return model
 
     def load(self, weights: Path, iteration: int) -> None:
-        """Take the weights of a checkpoint.
-
-        Raises
-        ------
-        UserError
-            The file is missing, damaged, or of another network.
-        """
+        """Take the weights of a checkpoint; `UserError` if the file is missing, damaged, or of another network."""
         load_weights(self.generator, weights)
         self.generator.to(self.device)
         if self._half is not None:
@@ -217,10 +204,7 @@ class FarsideModel:
 def checkpoints_of(run: RunFolder, iteration: str, *, average: bool) -> tuple[str, list[int]]:
     """Return the network, G or its average G_ema, and the iterations that a number, 'best', or -1 for all, means.
 
-    Raises
-    ------
-    UserError
-        There is no such checkpoint; the message lists those that exist.
+    If there is no such checkpoint, a `UserError` lists those that exist.
     """
     best = run.best() if iteration == "best" else None
     network = best.network if best else "G_ema" if average else "G"

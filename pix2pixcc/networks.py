@@ -118,10 +118,7 @@ class Generator(nn.Module):
         return [nn.Sequential(*layers) for layers in segments if layers]
 
     def round_weights(self, dtype: torch.dtype) -> None:
-        """Round the weights of the convolutions to `dtype` once, where autocast would round them for every image.
-
-        For generation only: the optimizers of a training need float32.
-        """
+        """Round the convolutions' weights to `dtype` once, not for every image as autocast does; not for training."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
                 module.to(dtype)
@@ -136,9 +133,8 @@ class PatchDiscriminator(nn.Module):
         self.block_0 = nn.Sequential(nn.Conv2d(channels, n_df, 4, stride=2, padding=1),
                                      nn.LeakyReLU(SLOPE, inplace=True))
         for j in (1, 2, 3):
-            self.add_module(f"block_{j}", nn.Sequential(
-                nn.Conv2d(widths[j - 1], widths[j], 4, stride=2 if j < 3 else 1, padding=1),
-                NormAct("leaky_relu"), nn.Identity()))
+            convolution = nn.Conv2d(widths[j - 1], widths[j], 4, stride=2 if j < 3 else 1, padding=1)
+            self.add_module(f"block_{j}", nn.Sequential(convolution, NormAct("leaky_relu"), nn.Identity()))
         self.block_4 = nn.Sequential(nn.Conv2d(widths[3], 1, 4, padding=1))
 
     def forward(self, pair: Tensor) -> list[Tensor]:

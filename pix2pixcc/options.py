@@ -16,14 +16,12 @@ IMAGE_MODES = ("png", "jpg", "jpeg", "tif", "tiff")
 PIX2PIXHD: dict[str, Any] = {
     "dataset_name": "AIA_to_HMI", "data_format_input": "fits", "data_format_target": "fits", "input_ch": 3,
     "logscale_input": [True], "saturation_lower_limit_input": [1.0], "saturation_upper_limit_input": [200.0],
-    "saturation_lower_limit_target": [-3000.0], "saturation_upper_limit_target": [3000.0],
-    "saturation_clip_input": True, "saturation_clip_target": True,
-    "n_gf": 32, "padding_type": "reflection", "report_freq": 10, "epoch_decay": 100,
-    "ch_balance": 0.0, "n_CC": 0, "lambda_CC": 0.0,
+    "saturation_lower_limit_target": [-3000.0], "saturation_upper_limit_target": [3000.0], "report_freq": 10,
+    "saturation_clip_input": True, "saturation_clip_target": True, "n_gf": 32, "padding_type": "reflection",
+    "epoch_decay": 100, "ch_balance": 0.0, "n_CC": 0, "lambda_CC": 0.0,
     "input_dir_train": "./datasets/{dataset_name}/Train/Input",
     "target_dir_train": "./datasets/{dataset_name}/Train/Target",
-    "input_dir_test": "./datasets/{dataset_name}/Test/Input",
-}
+    "input_dir_test": "./datasets/{dataset_name}/Test/Input"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -122,14 +120,9 @@ def command_parser(prog: str, description: str) -> argparse.ArgumentParser:
 
 def train_parser() -> argparse.ArgumentParser:
     """Make the parser of pix2pixCC_Train.py."""
-    parser = command_parser("pix2pixCC_Train.py", "Train Pix2PixCC or Pix2PixHD on pairs of images. "
-                            "Everything goes to ./checkpoints/<dataset_name>/.")
-    _run_flags(parser)
-    _data_flags(parser)
-    _network_flags(parser)
-
-    group = parser.add_argument_group("discriminator and losses")
-    add = group.add_argument
+    parser = _model_parser("pix2pixCC_Train.py", "Train Pix2PixCC or Pix2PixHD on pairs of images. "
+                           "Everything goes to ./checkpoints/<dataset_name>/.")
+    add = parser.add_argument_group("discriminator and losses").add_argument
     add("--n_D", type=at_least(1, highest=8), default=2, help="discriminator scales")
     add("--n_df", type=WIDTH, default=64, help="width of the discriminator's first layer")
     add("--ch_balance", type=POSITIVE, default=1.0,
@@ -144,8 +137,7 @@ def train_parser() -> argparse.ArgumentParser:
     add("--fm_cumulative", type=boolean, default=False,
         help="True: add the feature-matching terms up as the published code does, to continue an old run")
 
-    group = parser.add_argument_group("training data")
-    add = group.add_argument
+    add = parser.add_argument_group("training data").add_argument
     add("--input_dir_train", default="./datasets/Train/Input", help="folder of input images")
     add("--target_dir_train", default="./datasets/Train/Target", help="folder of target images, paired by name")
     add("--padding_size", type=at_least(0, highest=16384), default=0,
@@ -154,8 +146,7 @@ def train_parser() -> argparse.ArgumentParser:
         help="rotate each pair by one random angle within +- this, degrees")
     add("--no_shuffle", action="store_true", help="take the pairs in the order of their names")
 
-    group = parser.add_argument_group("optimisation")
-    add = group.add_argument
+    add = parser.add_argument_group("optimisation").add_argument
     add("--n_epochs", type=COUNT, default=150, help="times that every pair is seen")
     add("--n_iterations", type=COUNT, default=None, help="stop early, at this many images")
     add("--epoch_decay", type=WHOLE, default=None,
@@ -166,8 +157,7 @@ def train_parser() -> argparse.ArgumentParser:
     add("--ema", type=share, nargs="?", const=0.999, default=None, metavar="DECAY",
         help="keep an exponential moving average of the generator, with this decay a step (0.999 if no value is given)")
 
-    group = parser.add_argument_group("watching")
-    add = group.add_argument
+    add = parser.add_argument_group("watching").add_argument
     add("--report_freq", type=COUNT, default=100, help="iterations between loss lines")
     add("--save_freq", type=COUNT, default=10000, help="iterations between checkpoints")
     add("--display_freq", type=COUNT, default=100, help="iterations between sample images")
@@ -178,8 +168,7 @@ def train_parser() -> argparse.ArgumentParser:
     add("--val_fraction", type=share, default=None,
         help="hold out this share of the training pairs, the latest in time")
 
-    group = parser.add_argument_group("starting, stopping, resuming")
-    add = group.add_argument
+    add = parser.add_argument_group("starting, stopping, resuming").add_argument
     add("--latest_iter", type=WHOLE, default=0, help="resume from this iteration's checkpoint")
     add("--resume", action="store_true", help="resume from the newest good state, if there is one")
     add("--allow_changed_options", action="store_true",
@@ -189,8 +178,7 @@ def train_parser() -> argparse.ArgumentParser:
         help="at a NaN loss: stop, or go back to the last good state with half the learning rate")
     add("--dry_run", action="store_true", help="print the summary of the run and stop")
 
-    group = parser.add_argument_group("speed")
-    add = group.add_argument
+    add = parser.add_argument_group("speed").add_argument
     add("--compile", action="store_true", help="compile the networks with torch.compile")
     add("--checkpoint_activations", action="store_true",
         help="save memory: store less for the backward pass and compute it again there")
@@ -200,14 +188,10 @@ def train_parser() -> argparse.ArgumentParser:
 
 def test_parser() -> argparse.ArgumentParser:
     """Make the parser of pix2pixCC_Test.py."""
-    parser = command_parser("pix2pixCC_Test.py", "Generate images with a trained model: from model-ready files, or "
-                            "from raw EUVI FITS. Networks and scaling come from the checkpoint's options.json; a flag "
-                            "that contradicts it is an error.")
-    _run_flags(parser)
-    _data_flags(parser)
-    _network_flags(parser)
-    group = parser.add_argument_group("generation")
-    add = group.add_argument
+    parser = _model_parser("pix2pixCC_Test.py", "Generate images with a trained model: from model-ready files, or "
+                           "from raw EUVI FITS. Networks and scaling come from the checkpoint's options.json; a flag "
+                           "that contradicts it is an error.")
+    add = parser.add_argument_group("generation").add_argument
     add("--input_dir_test", default="./datasets/Test/Input", help="folder of input images, or of raw EUVI files")
     add("--iteration", default="-1", help="which checkpoint: a number, 'best', or -1 for every one found")
     add("--save_scale", type=float, default=1.0, help="multiply the output before saving")
@@ -225,7 +209,9 @@ def test_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _run_flags(parser: argparse.ArgumentParser) -> None:
+def _model_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """Make a parser with the flags that training and generation share."""
+    parser = command_parser(prog, description)
     add = parser.add_argument_group("run").add_argument
     add("--dataset_name", default="pix2pixCC", help="names the folder under ./checkpoints/")
     add("--model", choices=("pix2pixCC", "pix2pixHD"), default="pix2pixCC", help="whose networks and defaults")
@@ -236,8 +222,6 @@ def _run_flags(parser: argparse.ArgumentParser) -> None:
     add("--n_workers", type=MANY, default=1, help="loader processes")
     add("--seed", type=WHOLE, default=0, help="of weights, shuffling and augmentation")
 
-
-def _data_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("data").add_argument
     for side in ("input", "target"):
         add(f"--data_format_{side}", choices=FORMATS, default="tif", type=lambda text: text.lower().lstrip("."),
@@ -261,8 +245,6 @@ def _data_flags(parser: argparse.ArgumentParser) -> None:
         help="multiply the scaled image before it is shown, then clip to -1..1")
     add("--image_mode", choices=IMAGE_MODES, default="png", help="format of sample images and previews")
 
-
-def _network_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("generator").add_argument
     add("--n_gf", type=WIDTH, default=64, help="width of the first layer")
     add("--n_downsample", type=FEW, default=4, help="times the image is halved")
@@ -270,3 +252,4 @@ def _network_flags(parser: argparse.ArgumentParser) -> None:
     add("--trans_conv", type=boolean, default=True, help="False: bilinear upsampling and convolutions in the decoder")
     add("--norm_type", choices=("InstanceNorm2d", "BatchNorm2d"), default="InstanceNorm2d", help="normalisation")
     add("--padding_type", choices=("replication", "reflection", "zero"), default="replication", help="padding")
+    return parser

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import KW_ONLY, asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ def _centre_and_half(lower: float, upper: float, log: bool) -> tuple[float, floa
 
 
 def resolve_scaling(image: Image, *, lower: Sequence[float] | None = None, upper: Sequence[float] | None = None,
-                    log: Sequence[bool] | None = None, clip: bool | None = None, side: str = "input") -> Scaling:
+                    log: Sequence[bool] | None = None, clip: bool = False, side: str = "input") -> Scaling:
     """Find the scaling of a data set: from flags, else from the cards of `image`, else 0..255 for 8 bits, else -1..1.
 
     Parameters
@@ -100,8 +101,6 @@ def resolve_scaling(image: Image, *, lower: Sequence[float] | None = None, upper
         One of the data set.
     lower, upper, log : sequence, optional
         One value for all channels, or one per channel; None where the flag was not given.
-    clip : bool, optional
-        None is False.
     side : str
         'input' or 'target', to name the flags in messages.
 
@@ -124,7 +123,7 @@ def resolve_scaling(image: Image, *, lower: Sequence[float] | None = None, upper
         if logarithm and low <= 0:
             raise UserError(f"channel {k}: a log scale needs a lower limit above 0, not {low:g}; "
                             f"set --saturation_lower_limit_{side}, or --logscale_{side} False")
-    scaling = Scaling(tuple(map(float, lowers)), tuple(map(float, uppers)), tuple(map(bool, logs)), bool(clip))
+    scaling = Scaling(tuple(map(float, lowers)), tuple(map(float, uppers)), tuple(map(bool, logs)), clip)
     if not clip or (image.channels is None and (lower is None or upper is None)):
         _refuse_far_values(image, scaling, side)
     return scaling
@@ -139,16 +138,15 @@ def _per_channel(given: Sequence | None, otherwise: Sequence, flag: str) -> Sequ
 
 
 def _refuse_far_values(image: Image, scaling: Scaling, side: str) -> None:
-    unclipped = Scaling(scaling.lower, scaling.upper, scaling.log)
     data = torch.from_numpy(image.data)
-    for k, (channel, values) in enumerate(zip(unclipped.scale(data), data, strict=True), 1):
+    unclipped = Scaling(scaling.lower, scaling.upper, scaling.log).scale(data)
+    for k, (channel, values) in enumerate(zip(unclipped, data, strict=True), 1):
         finite = values.isfinite()
         if (channel[finite].abs() > FAR).float().mean() > FAR_SHARE:
             lowest, highest = values[finite].min(), values[finite].max()
             raise UserError(f"{image.path}: channel {k} runs from {lowest:g} to {highest:g}, far outside its limits "
-                            f"{scaling.lower[k - 1]:g} .. {scaling.upper[k - 1]:g}; "
-                            f"set --saturation_lower_limit_{side}, --saturation_upper_limit_{side} and "
-                            f"--logscale_{side} to what the data are")
+                            f"{scaling.lower[k - 1]:g} .. {scaling.upper[k - 1]:g}; set --saturation_lower_limit_{side}"
+                            f", --saturation_upper_limit_{side} and --logscale_{side} to what the data are")
 
 
 @dataclass(frozen=True)
@@ -226,14 +224,10 @@ class PairDataset(Dataset):
         Input and target files.
     input_ch, target_ch : int
         Channels that the files must have.
-    input_scaling, target_scaling : Scaling
-        To -1..1.
     data_size : int, optional
         Pixels on a side that every image must have; None: any.
-    augmentation : Augmentation
-        Nothing is changed unless it is given.
-    seed : int
-        Of the augmentation.
+    augmentation, seed
+        Nothing is changed unless it is given; the seed is of its draws.
     """
 
     pairs: Sequence[tuple[Path, Path]]
@@ -274,18 +268,12 @@ class ImageStream:
 
     Attributes
     ----------
-    number : int
-        Images in the data set.
-    batch_size : int
-        Of one rank.
-    seed : int
-        Epoch e is shuffled from seed + e.
-    shuffle : bool
-        False keeps the order of the files.
-    start : int
-        Images seen before.
-    stop : int, optional
-        Images seen at the end; the batch that reaches it is whole. None: endless.
+    number, batch_size : int
+        Images in the data set; images per batch of one rank.
+    seed, shuffle : int, bool
+        Epoch e is shuffled from seed + e; without `shuffle`, the order of the files is kept.
+    start, stop : int
+        Images seen before, and at the end; the batch that reaches it is whole. None: endless.
     rank, world_size : int
         This process among how many.
     """
@@ -299,8 +287,6 @@ class ImageStream:
     stop: int | None = None
     rank: int = 0
     world_size: int = 1
-    _epoch: int | None = field(default=None, init=False)
-    _order: list[int] = field(default_factory=list, init=False)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         position = self.start
@@ -311,23 +297,19 @@ class ImageStream:
 
     def _key(self, position: int) -> tuple[int, int]:
         epoch, place = divmod(position, self.number)
-        if epoch != self._epoch:
-            generator = torch.Generator().manual_seed(self.seed + epoch)
-            order = torch.randperm(self.number, generator=generator) if self.shuffle else torch.arange(self.number)
-            self._order = order.tolist()
-            self._epoch = epoch
-        return epoch, self._order[place]
+        return epoch, _permutation(self.number, self.seed + epoch)[place] if self.shuffle else place
+
+
+@lru_cache(maxsize=2)      # epochs: a batch may lie in two
+def _permutation(number: int, seed: int) -> list[int]:
+    return torch.randperm(number, generator=torch.Generator().manual_seed(seed)).tolist()
 
 
 def pad_to_multiple(image: Tensor, multiple: int) -> tuple[Tensor, tuple]:
     """Pad (..., H, W) at the edges, repeating them, to sizes that `multiple` divides.
 
-    Returns
-    -------
-    padded : Tensor
-        `image` itself if nothing is missing.
-    crop : tuple
-        Index that takes the original part out of an output of the padded size, `output[crop]`.
+    Return the result, `image` itself if it fits, and `crop`: of an output of that size, `output[crop]` is the original
+    part.
     """
     height, width = image.shape[-2:]
     rows, columns = -height % multiple, -width % multiple

@@ -21,6 +21,8 @@ from pathlib import Path
 VERSION = "2.0.0"
 FITS_FORMATS = ("fits", "fts", "fit")
 FORMATS = ("tif", "tiff", "png", "jpg", "jpeg", "npy", *FITS_FORMATS)
+_UMASK = os.umask(0)      # it cannot be read without being set
+os.umask(_UMASK)
 
 
 def available_cores() -> int:
@@ -99,15 +101,6 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _read_umask() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return umask
-
-
-_UMASK = _read_umask()
-
-
 def write_json(path: str | os.PathLike, content: dict) -> None:
     """Write `content` as indented JSON, atomically."""
     with atomic_path(path) as temporary:
@@ -146,10 +139,8 @@ def time_in_name(name: str) -> datetime | None:
 
 def stem_of(path: str | os.PathLike) -> str:
     """Return a file's name without its format: `a.fits.gz` and `a.fits` are both `a`."""
-    name = Path(path).name
-    if name.lower().endswith(".gz"):
-        name = name[:-3]
-    return Path(name).stem
+    path = Path(path)
+    return Path(path.stem if path.suffix.lower() == ".gz" else path.name).stem
 
 
 def natural_key(path: str | os.PathLike) -> list:

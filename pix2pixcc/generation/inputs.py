@@ -37,10 +37,8 @@ def model_input(given: Any, *, channels: Sequence[Channel] | None, count: int, s
         header, or a tuple of them, one per channel, in any order.
     channels : sequence of Channel or None
         What the model's channels are; None takes cubes of `count` channels as they are, and no raw images.
-    count : int
-        How many channels the model has.
-    size : int or None
-        Pixels on a side of the images that it was trained on.
+    count, size
+        How many channels the model has, and pixels on a side of the images that it was trained on.
     tolerance : float
         Minutes within which raw images of several passbands belong together.
 
@@ -70,12 +68,8 @@ def cube(given: Any, count: int) -> Image:
     """Return a model-ready image of `count` channels: from a path, a Map, an array with its header, or as it is."""
     if isinstance(given, str | os.PathLike):
         return read_image(given, count)
-    if isinstance(given, Image):
-        data, header, path = given.data, given.header, given.path
-    else:
-        data, header = _pixels(given)
-        path = Path(_where(given))
-    return image_of(np.array(data, dtype=np.float32), header, count, path)
+    data, header = (given.data, given.header) if isinstance(given, Image) else _pixels(given)
+    return image_of(np.array(data, dtype=np.float32), header, count, Path(_where(given)))
 
 
 def prepared(given: Any, size: int) -> Image:
@@ -174,9 +168,8 @@ def _observations(parts: Sequence[Any]) -> dict[str, Observation]:
 def _records(observations: dict[str, Observation]) -> list[Record]:
     """Return the records of raw images; raise a `UserError` for one whose header forbids its use."""
     records = [record_of_header(Record(where, 0, 0.0), image.header) for where, image in observations.items()]
-    for record in records:
-        if record.problem:
-            raise UserError(f"{record.path}: {record.problem}")
+    if bad := next((record for record in records if record.problem), None):
+        raise UserError(f"{bad.path}: {bad.problem}")
     return records
 
 

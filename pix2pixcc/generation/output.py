@@ -23,10 +23,8 @@ class Output:
 
     Attributes
     ----------
-    folder : path
-        Where to.
-    data_format : str
-        Extension, one of `utils.FORMATS`.
+    folder, data_format
+        Where to, and the extension, one of `utils.FORMATS`.
     scaling : Scaling
         Of the target; undone before saving.
     save_scale : float

@@ -31,10 +31,7 @@ FARSIDE = 60.0                        # degrees from the Earth, which then canno
 
 
 def input_name(channel: Channel, magnetogram_series: str = "M720s") -> str:
-    """Return a channel as the published HISTORY writes it.
-
-    That is `STEREO/EUVI-B_304a_2011-03-05T11:56:43`, or `SDO/HMI_M720s_2011-02-13T10:34:12`.
-    """
+    """Return a channel as the published HISTORY writes it: `STEREO/EUVI-B_304a_2011-03-05T11:56:43`."""
     instrument, _, passband = channel.name.rpartition(" ")
     if passband == "magnetogram":
         passband = magnetogram_series
@@ -90,10 +87,8 @@ def product_header(cube_header: fits.Header, channels: Sequence[Channel] | None,
         spacecraft's own images.
     bunit : str
         Unit of the magnetogram, 'G' for gauss; empty where it is not known.
-    model, checkpoint, checkpoint_sha256 : str
-        What made it: the name of the networks, the file of weights, the SHA-256 of that file.
-    iteration : int, optional
-        Images seen in training.
+    model, checkpoint, checkpoint_sha256, iteration
+        What made it: the name of the networks, the file of weights, its SHA-256, the images seen in training.
     magnetogram_series : str
         How HISTORY calls an HMI input: 'M720s' or 'M45s'.
 
@@ -181,12 +176,7 @@ class Finding:
 def verify_product(path: str | os.PathLike, checkpoint: str | os.PathLike | None = None) -> list[Finding]:
     """Check that a product leads back to where it came from: its checksums, the weights that made it, its inputs.
 
-    Parameters
-    ----------
-    path : path
-        The product, `.../checkpoints/<dataset_name>/Image/Test/<iteration>/<name>_AI.fits`.
-    checkpoint : path, optional
-        The weights that made it; by default the file that its header names, in the Model folder of its run.
+    The weights are `checkpoint`, by default the file that the header names, in the Model folder of the product's run.
 
     Raises
     ------

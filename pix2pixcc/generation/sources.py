@@ -37,30 +37,20 @@ def prepared_image(group: Group, size: int, read: Callable[[str], Observation] =
     return Image(prepared.data, prepared.header, prepared.channels, False, Path(prepared.sources[0].path))
 
 
-def model_ready_sources(folder: str, data_format: str, channels: int) -> list[Source]:
-    """Return the model-ready images of a folder."""
-    return [Source(stem_of(path), str(path), partial(read_image, path, channels))
-            for path in list_images(folder, data_format)]
-
-
 def raw_sources(records: Sequence[Record], channels: Sequence[Channel], *, size: int, tolerance: float, where: str,
                 read: Callable[[str], Observation] = read_observation) -> tuple[list[Source], list[str]]:
     """Return the farside times of raw EUVI images (and of AIA and HMI images for a frontside reference).
 
     Parameters
     ----------
-    records : sequence of Record
-        The index of the images.
-    channels : sequence of Channel
-        The channels that the model was trained on.
+    records, channels
+        The index of the images, and the channels that the model was trained on.
     size : int
         Pixels on a side that they become.
     tolerance : float
         Minutes within which passbands belong together.
-    where : str
-        Where the images are, for messages.
-    read : callable
-        Reads the image of a record's path.
+    where, read
+        Where the images are, for messages, and what reads the image of a record's path.
 
     Returns
     -------
@@ -91,40 +81,30 @@ def raw_sources(records: Sequence[Record], channels: Sequence[Channel], *, size:
 
 def find_sources(folder: str, data_format: str, channels: int, *, described: list[Channel] | None, size: int | None,
                  tolerance: float, n_workers: int) -> tuple[list[Source], list[str]]:
-    """Return what to generate from in a folder: its raw files, if the model says what its channels are, or its images.
+    """Return what to generate from in a folder, as `raw_sources`: its raw files, in any nesting, or its images.
 
     Parameters
     ----------
-    folder : str
-        Model-ready files lie in it, raw files in any nesting.
-    data_format : str
-        Of model-ready files, one of `utils.FORMATS`.
-    channels : int
-        How many a model-ready file must have.
-    described : list of Channel or None
-        What the model's channels are.
-    size : int or None
-        Pixels on a side of the images that it was trained on.
+    data_format, channels
+        Of model-ready files: one of `utils.FORMATS`, and how many channels they must have.
+    described, size
+        What the model's channels are, and pixels on a side of the images that it was trained on; None for either: no
+        raw files are looked for.
     tolerance : float
         Minutes within which raw files of several passbands belong together.
     n_workers : int
         Processes that read headers.
-
-    Returns
-    -------
-    As `raw_sources`.
 
     Raises
     ------
     UserError
         The folder holds nothing to generate from; the message says what is missing.
     """
-    if described is None or size is None or data_format not in FITS_FORMATS:
-        return model_ready_sources(folder, data_format, channels), []
-    if holds_raw_files(folder, data_format):
+    if described and size and data_format in FITS_FORMATS and holds_raw_files(folder, data_format):
         records = index_archive([folder], n_workers=n_workers)
         return raw_sources(records, described, size=size, tolerance=tolerance, where=folder)
-    return model_ready_sources(folder, data_format, channels), []
+    return [Source(stem_of(path), str(path), partial(read_image, path, channels))
+            for path in list_images(folder, data_format)], []
 
 
 def holds_raw_files(folder: str, data_format: str) -> bool:
@@ -139,17 +119,15 @@ def holds_raw_files(folder: str, data_format: str) -> bool:
 
 def is_raw(header: fits.Header) -> bool:
     """Return whether a header is of a single image of a known instrument, not of a cube or a ready-made input."""
-    try:
+    with contextlib.suppress(UserError):
         return "CHAN1" not in header and "EXPTIME" in header and identify(header) is not None
-    except UserError:
-        return False
+    return False
 
 
 def _is_raw_file(path: Path) -> bool:
-    try:
+    with contextlib.suppress(UserError):
         return is_raw(read_header(path))
-    except UserError:
-        return False
+    return False
 
 
 @dataclass(frozen=True)
@@ -171,16 +149,7 @@ class Unreadable:
 
 
 def load_source(source: Source, *, scaled: Callable[[Image], Tensor], multiple: int) -> Loaded | Unreadable:
-    """Read and scale one source; a bad one comes back as `Unreadable`, so that the others go on.
-
-    Parameters
-    ----------
-    source : Source
-    scaled : callable
-        Scales an `Image` to -1..1, a tensor (C, H, W).
-    multiple : int
-        Sides are padded to a multiple of this.
-    """
+    """Read a source, scale it to -1..1 by `scaled`, pad its sides to a `multiple`; a bad one comes as `Unreadable`."""
     try:
         image = source.read()
         padded, crop = pad_to_multiple(scaled(image), multiple)

@@ -22,19 +22,10 @@ STOPPED = {TO_BE_CONTINUED, 128 + signal.SIGINT}       # statuses of a process t
 
 
 def launch(command: Sequence[str], count: int) -> int:
-    """Run `count` processes of `command`, as the ranks of one job on this machine, and wait for them.
+    """Run `count` processes of `command`, as the ranks of one job on this machine, and return the job's exit status.
 
-    SIGINT and SIGTERM are handed on to all of them. If one fails, the others are stopped.
-
-    Returns
-    -------
-    int
-        The exit status of the job: of the first process that failed, else of those that were asked to stop, else 0.
-
-    Raises
-    ------
-    UserError
-        A process was killed.
+    It is that of the first process that failed, else of those that were asked to stop, else 0. SIGINT and SIGTERM are
+    handed on to all of them. If one fails, the others are stopped; if it was killed, a `UserError` says so.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -48,8 +39,9 @@ def launch(command: Sequence[str], count: int) -> int:
                 processes.append(subprocess.Popen(command, env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
                                                   start_new_session=True))
             rank, status = _outcome(processes)
-            if status:
-                _wait(processes, GRACE)
+            deadline = time.monotonic() + GRACE
+            while status and time.monotonic() < deadline and any(process.poll() is None for process in processes):
+                time.sleep(0.05)
     finally:
         for process in processes:
             process.kill()
@@ -74,12 +66,6 @@ def _outcome(processes: Sequence[subprocess.Popen]) -> tuple[int, int]:
                 return rank, status
         if None not in statuses:
             return 0, 0
-        time.sleep(0.05)
-
-
-def _wait(processes: Sequence[subprocess.Popen], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and any(process.poll() is None for process in processes):
         time.sleep(0.05)
 
 

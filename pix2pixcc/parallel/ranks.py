@@ -140,9 +140,8 @@ def _environment(name: str, default: int) -> int:
     return int(text)
 
 
-_LOST = re.compile(r"connection (closed|reset|refused)|closed by peer|broken pipe|timed out|timeout|socket",
-                   re.IGNORECASE)
-_NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory", re.IGNORECASE)
+_LOST = re.compile(r"(?i)connection (closed|reset|refused)|closed by peer|broken pipe|timed out|timeout|socket")
+_NO_MEMORY = re.compile(r"(?i)can't allocate memory|not enough memory|out of memory")
 
 
 def _explained(error: RuntimeError, rank: int) -> str | None:
@@ -209,18 +208,13 @@ def keep_freed_memory() -> None:
 
 
 def seed_everything(seed: int, deterministic: bool = False) -> None:
-    """Seed torch, the only source of random numbers besides the data set's own.
-
-    With `deterministic`, a GPU repeats its results bit for bit, and more slowly.
-    """
+    """Seed torch, besides the data set the only user of random numbers; a `deterministic` GPU repeats bit for bit."""
     torch.manual_seed(seed)
+    torch.backends.cudnn.benchmark = not deterministic
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.benchmark = False
         torch.use_deterministic_algorithms(True, warn_only=True)
         warnings.filterwarnings("once", message=".*deterministic.*")
-    else:
-        torch.backends.cudnn.benchmark = True
 
 
 def parameter_count(network: torch.nn.Module) -> int:
@@ -231,15 +225,13 @@ def parameter_count(network: torch.nn.Module) -> int:
 def over_ranks(network: torch.nn.Module, ranks: Ranks) -> torch.nn.Module:
     """Return `network` as it trains: where several ranks do, in DistributedDataParallel, batch norms over all of them.
 
-    Raises
-    ------
-    UserError
-        Batch norms over several processes on a CPU, which PyTorch does not have.
+    It raises a `UserError` for batch norms over several processes on a CPU, which PyTorch does not have.
     """
     if ranks.size == 1:
         return network
     if any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules()):
         if ranks.device.type != "cuda":
-            raise UserError("--norm_type BatchNorm2d over several processes needs GPUs; use one process, or InstanceNorm2d")
+            raise UserError("--norm_type BatchNorm2d over several processes needs GPUs; "
+                            "use one process, or InstanceNorm2d")
         network = torch.nn.SyncBatchNorm.convert_sync_batchnorm(network)
     return DistributedDataParallel(network, device_ids=[ranks.device.index] if ranks.device.type == "cuda" else None)

@@ -17,19 +17,10 @@ def exit_status(number: int) -> int:
 
 
 class StopSignals:
-    """Remember the signal that asks this process to stop, while the context is entered.
+    """Remember the signal that asks this process to stop, while the context is entered: `received` is its number, or 0.
 
-    Python hears a signal between two of its instructions: during a step, once the layer in hand is computed.
-
-    Parameters
-    ----------
-    speaks : bool
-        Whether this process says so on standard error.
-
-    Attributes
-    ----------
-    received : int
-        The number of the signal, or 0.
+    Python hears a signal between two of its instructions: during a step, once the layer in hand is computed. A process
+    that `speaks` says so on standard error.
     """
 
     def __init__(self, speaks: bool = True):

@@ -13,7 +13,6 @@ import multiprocessing
 import pickle
 import signal
 import socket
-import struct
 import sys
 import traceback
 from collections import deque
@@ -34,6 +33,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 AHEAD = 2                          # items per worker that are asked for at a time
 FEW = 32                           # so few items are done sooner than worker processes start
+LOST = (ConnectionError, EOFError, pickle.UnpicklingError)      # the process at the other end has ended
 
 
 def in_parallel(function: Callable[[Item], Result], items: Sequence[Item], n_workers: int, *, block: int = 1,
@@ -151,7 +151,7 @@ class _Workers:
         try:
             _send(connection, item)
             result, error = _recv(connection)
-        except (ConnectionError, EOFError):
+        except LOST:
             raise UserError("a worker process was killed, probably for want of memory: lower --n_workers; "
                             "the same command then goes on where it stopped (a training with --resume)") from None
         finally:
@@ -175,12 +175,11 @@ def _serve(function: Callable, connection: socket.socket, parents_end: socket.so
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)     # a worker of a server was not started without them
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)                           # the threads of OpenMP do not survive a fork
-    with suppress(ConnectionError, EOFError):
+    with suppress(*LOST):
         while True:
             item = _recv(connection)
-            outcome: tuple[Any, Exception | None]
             try:
-                outcome = function(item), None
+                outcome: tuple[Any, Exception | None] = function(item), None
             except UserError as error:
                 outcome = None, error
             except Exception as error:
@@ -201,25 +200,15 @@ class _Pickler(pickle.Pickler):
 def _send(connection: socket.socket, content: object) -> None:
     stream, buffers = io.BytesIO(), list[pickle.PickleBuffer]()
     _Pickler(stream, pickle.HIGHEST_PROTOCOL, buffer_callback=buffers.append).dump(content)
-    parts: list[bytes | memoryview] = [stream.getvalue(), *(buffer.raw() for buffer in buffers)]
-    connection.sendall(struct.pack(f"{1 + len(parts)}Q", len(parts), *map(len, parts)))
-    for part in parts:
+    parts = [buffer.raw() for buffer in buffers]
+    connection.sendall(pickle.dumps([len(part) for part in parts]))
+    for part in (*parts, stream.getbuffer()):
         connection.sendall(part)
 
 
 def _recv(connection: socket.socket) -> Any:
-    (count,) = struct.unpack("Q", _read(connection, 8))
-    sizes = struct.unpack(f"{count}Q", _read(connection, 8 * count))
-    content, *buffers = [_read(connection, size) for size in sizes]
-    return pickle.loads(content, buffers=buffers)
-
-
-def _read(connection: socket.socket, size: int) -> memoryview:
-    content = np.empty(size, np.uint8).data                # a bytearray would be filled with zeros first
-    rest = content
-    while rest:
-        received = connection.recv_into(rest, flags=socket.MSG_WAITALL)
-        if received == 0:
+    with connection.makefile("rb") as stream:
+        buffers = [np.empty(size, np.uint8).data for size in pickle.load(stream)]      # not filled with zeros first
+        if any(stream.readinto(buffer) < len(buffer) for buffer in buffers):
             raise EOFError
-        rest = rest[received:]
-    return content
+        return pickle.load(stream, buffers=buffers)

@@ -22,15 +22,12 @@ def read_tensors(path: Path) -> dict:
     UserError
         The file is missing, damaged (its checksums are verified, which `torch.load` does not), or holds anything else.
     """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise UserError(f"{path} is no file; move it away")
     try:
-        if path.exists() and not path.is_file():
-            raise UserError(f"{path} is no file; move it away")
         _check_archive(path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with warnings.catch_warnings(action="ignore"):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except UserError:
-        raise
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
     # A damaged file leads the reader to anything from struct.error to MemoryError.

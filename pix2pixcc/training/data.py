@@ -17,10 +17,9 @@ Pairs = list[tuple[Path, Path]]
 
 @dataclass(frozen=True)
 class ScalingFlags:
-    """Hold what the flags say about the scaling of one side, 'input' or 'target'.
+    """Hold what the flags say about the scaling of one side, 'input' or 'target': one value or one per channel.
 
-    Limits in data units and logarithms are one value or one per channel. `typed` names those that the user typed; the
-    others are the model's defaults.
+    Limits are in data units. `typed` names the flags that the user typed; the others are the model's defaults.
     """
 
     side: str
@@ -74,10 +73,10 @@ class TrainingData:
         return min(images, n_iterations or images)
 
 
-def find_training_data(input_dir: str, target_dir: str, *, input_format: str, target_format: str, input_ch: int,
-                       target_ch: int, n_downsample: int, n_D: int, data_size: int | None, input_flags: ScalingFlags,
-                       target_flags: ScalingFlags, validation_dirs: tuple[str, str] | None = None,
-                       val_fraction: float | None = None) -> TrainingData:
+def find_training_data(
+        input_dir: str, target_dir: str, *, input_format: str, target_format: str, input_ch: int, target_ch: int,
+        n_downsample: int, n_D: int, data_size: int | None, input_flags: ScalingFlags, target_flags: ScalingFlags,
+        validation_dirs: tuple[str, str] | None = None, val_fraction: float | None = None) -> TrainingData:
     """List, pair and describe the images of a training run.
 
     Validation pairs are those of `validation_dirs`, inputs and targets, or `val_fraction` of the training pairs.
@@ -87,12 +86,11 @@ def find_training_data(input_dir: str, target_dir: str, *, input_format: str, ta
     UserError
         A folder is empty, files have no partner, or the images fit neither each other nor the networks nor `data_size`.
     """
-    pairs = pair_files(list_images(input_dir, input_format), list_images(target_dir, target_format, side="target"))
-    validation: Pairs = []
-    if validation_dirs:
-        validation = pair_files(list_images(validation_dirs[0], input_format),
-                                list_images(validation_dirs[1], target_format, side="target"))
-    elif val_fraction:
+    def pairs_in(inputs: str, targets: str) -> Pairs:
+        return pair_files(list_images(inputs, input_format), list_images(targets, target_format, side="target"))
+
+    pairs, validation = pairs_in(input_dir, target_dir), pairs_in(*validation_dirs) if validation_dirs else []
+    if val_fraction and not validation_dirs:
         pairs, validation = hold_out(pairs, val_fraction)
     input, target = read_image(pairs[0][0], input_ch), read_image(pairs[0][1], target_ch, side="target")
     size = input.data.shape[-1]

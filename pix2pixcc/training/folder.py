@@ -28,14 +28,7 @@ class Best:
 
 
 class RunFolder:
-    """Know the paths and files of one run.
-
-    Parameters
-    ----------
-    name : str
-        The data set's name; it must stay inside `root`.
-    root : path
-        The folder of all runs.
+    """Know the paths and files of the run of a data set's `name`, in the folder `root` of all runs.
 
     Raises
     ------
@@ -132,10 +125,9 @@ class RunFolder:
             write_json(self.best_file, vars(best))
 
     def _best_or_none(self) -> Best | None:
-        try:
+        with contextlib.suppress(UserError):
             return self.best()
-        except UserError:
-            return None
+        return None
 
     def read_state(self, iteration: int) -> dict:
         """Read the training state of `iteration`; `UserError` if it is missing, damaged or another's."""
@@ -155,9 +147,7 @@ class RunFolder:
 
         Unreadable states are passed over with a warning; a `UserError` if there are weights, but no state is left.
         """
-        for iteration in reversed(self.state_iterations()):
-            if before is not None and iteration > before:
-                continue
+        for iteration in reversed([k for k in self.state_iterations() if before is None or k <= before]):
             try:
                 self.read_state(iteration)
                 return iteration
@@ -182,10 +172,7 @@ class RunFolder:
                 self.state(iteration).unlink(missing_ok=True)
 
     def remove_leftovers(self) -> None:
-        """Delete what a killed process left half-written.
-
-        Beside products only what is a day old goes, as others may be writing there.
-        """
+        """Delete what a killed process left half-written; beside products, where others may be writing, after a day."""
         for folder in (self.path, self.model, self.states, self.samples):
             for leftover in folder.glob(".part-*"):
                 leftover.unlink(missing_ok=True)

@@ -127,11 +127,10 @@ class RunRecord:
         made, repeats, batch = self.options, self.content["repeats"], self.content["global_batch"]
         pair = f"{made['input_ch'] * repeats[0]} + {made['target_ch'] * repeats[1]} channels over {made['n_D']} scales"
         steps = -(-data.last_iteration(made["n_epochs"], made["n_iterations"]) // batch)
+        weights = [parameter_count(network) / 1e6 for network in networks]
+        images = f"{len(data.pairs)} to train on, {len(data.validation)} to validate, {data.size} x {data.size} pixels"
         lines = [("model", f"{made['model']}, {made['norm_type']}, {made['padding_type']} padding; pair of {pair}"),
-                 ("weights", "{:.2f} M generator, {:.2f} M discriminator".format(
-                     *(parameter_count(network) / 1e6 for network in networks))),
-                 ("pairs", f"{len(data.pairs)} to train on, {len(data.validation)} to validate, "
-                           f"{data.size} x {data.size} pixels"),
+                 ("weights", f"{weights[0]:.2f} M generator, {weights[1]:.2f} M discriminator"), ("pairs", images),
                  *_side_lines("input", data.input_channels, data.input_scaling),
                  *_side_lines("target", data.target_channels, data.target_scaling),
                  ("work", f"{made['n_epochs']} epochs, {steps} steps of {batch}, {made['data_type']} bit, "

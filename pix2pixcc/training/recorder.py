@@ -69,20 +69,14 @@ class FolderRecorder(Recorder):
 
     Parameters
     ----------
-    folder : RunFolder
-        Locked by this process.
-    record : RunRecord
-        Written to `options.json` and into every training state.
+    folder, record, sample
+        The folder, locked by this process; what `options.json` and every training state say; the pair to draw.
     columns : list of str
         Of `losses.csv`.
-    sample : Sample
-        The pair to draw.
     start : int
         The iteration that the run goes on from; later rows of an earlier attempt are dropped.
-    epoch : int
-        Images in the data set.
-    keep_last : int
-        How many training states to keep.
+    epoch, keep_last : int
+        Images in the data set; how many training states to keep.
     """
 
     def __init__(self, folder: RunFolder, record: RunRecord, columns: list[str], sample: Sample, *, start: int,
@@ -205,21 +199,10 @@ def _disk_errors(folder: RunFolder) -> Iterator[None]:
 class LossTable:
     """Keep `losses.csv`: one row per iteration, with its losses, the scores of its validation, or both.
 
-    The file is taken up whole once; then rows are appended, which takes as long for the last of a run as for the first.
-
-    Parameters
-    ----------
-    path : path
-        The file, read if it is there.
-    columns : sequence of str
-        After `iteration`, `epoch` and `lr`.
-    keep_until : int
-        Rows of later iterations, left by a run that was killed, are dropped, and a last row that is not whole.
-
-    Attributes
-    ----------
-    best : Best or None
-        The checkpoint with the highest score, the first of equals.
+    The file at `path`, if it is there, is taken up whole once, without rows after the iteration `keep_until`, left by a
+    run that was killed, and without a last row that is not whole. Then rows are appended, which takes as long for the
+    last of a run as for the first. `columns` come after `iteration`, `epoch` and `lr`; `best` is the checkpoint with
+    the highest score, the first of equals.
     """
 
     def __init__(self, path: Path, columns: Sequence[str], keep_until: int):
@@ -274,8 +257,7 @@ class LossTable:
 def _read_rows(path: Path, keep_until: int) -> list[dict[str, str]]:
     """The whole rows of a table up to the iteration `keep_until`."""
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            text = file.read()
+        text = path.read_bytes().decode()
         reader = csv.DictReader(io.StringIO(text[:text.rfind("\n") + 1], newline=""), restkey="", restval="")
         if "iteration" not in (reader.fieldnames or ()):
             raise KeyError("iteration")

@@ -16,8 +16,6 @@ def starting_point(folder: RunFolder, record: RunRecord, ranks: Ranks, *, resume
                    allow_changed_options: bool) -> tuple[int, dict | None]:
     """Return the iteration to go on from, and its training state; None for weights alone, and for 0.
 
-    The run's `record` is compared with that of the state; the others are the flags of those names.
-
     Raises
     ------
     UserError
@@ -88,14 +86,8 @@ def roll_back(folder: RunFolder, training: AdversarialTraining, ranks: Ranks, *,
               allowed: bool) -> tuple[int, float]:
     """Return to the last good state; give its iteration, and half its factor of the learning rate.
 
-    Parameters
-    ----------
-    where : str
-        What diverged, at which iteration and on which images.
-    before : int
-        The iteration that was reached; later states are of another branch of this run.
-    allowed : bool
-        Whether the user asked for it.
+    `where` says what diverged, at which iteration and on which images. States later than `before`, the iteration that
+    was reached, are of another branch of this run. `allowed` says whether the user asked for it.
 
     Raises
     ------

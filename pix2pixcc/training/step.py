@@ -19,12 +19,13 @@ from pix2pixcc.utils import UserError
 TERMS = ("loss_G", "loss_D", "GAN_G", "FM", "CC")
 
 
-def _make_moments(optimizer: torch.optim.Adam) -> None:
-    """Make Adam's moments before the first step, so that memory that stays lies apart from memory that is reused."""
-    for group in optimizer.param_groups:
-        for weight in group["params"]:
-            optimizer.state[weight] = {"step": torch.zeros((), device=weight.device),
-                                       "exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)}
+def _adam(network: nn.Module, *, lr: float, betas: tuple[float, float]) -> torch.optim.Adam:
+    """Make Adam, its moments too before the first step: memory that stays lies apart from memory that is reused."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=lr, betas=betas, eps=1e-8, fused=True)
+    for weight in network.parameters():
+        optimizer.state[weight] = {"step": torch.zeros((), device=weight.device),
+                                   "exp_avg": torch.zeros_like(weight), "exp_avg_sq": torch.zeros_like(weight)}
+    return optimizer
 
 
 def _bare(network: nn.Module) -> nn.Module:
@@ -42,14 +43,10 @@ class AdversarialTraining:
     ----------
     generator, discriminator : nn.Module
         On their device; wrapped in DistributedDataParallel where several ranks train.
-    repeats : tuple of int
-        Of `networks.channel_repeats`.
-    lr, beta1, beta2 : float
-        Of Adam.
+    repeats, gan_type, fm_cumulative, n_CC, ccc
+        Of `networks.channel_repeats` and of the losses; `n_CC` 0 skips the correlation.
     lambda_LSGAN, lambda_FM, lambda_CC : float
         Weights of the adversarial, feature-matching and correlation terms; a weight of 0 skips the term.
-    gan_type, fm_cumulative, n_CC, ccc
-        Of the losses; `n_CC` 0 skips the correlation.
     half : torch.dtype, optional
         bfloat16 or float16 for the networks' arithmetic; the weights and losses stay in float32.
     ema : float, optional
@@ -66,11 +63,8 @@ class AdversarialTraining:
         self.correlation = CorrelationLoss(n_CC, ccc)
         self.half = half
         self.device = next(generator.parameters()).device
-        self.optimizer_G, self.optimizer_D = (
-            torch.optim.Adam(network.parameters(), lr=lr, betas=(beta1, beta2), eps=1e-8, fused=True)
-            for network in (generator, discriminator))
-        for optimizer in (self.optimizer_G, self.optimizer_D):
-            _make_moments(optimizer)
+        self.optimizer_G = _adam(generator, lr=lr, betas=(beta1, beta2))
+        self.optimizer_D = _adam(discriminator, lr=lr, betas=(beta1, beta2))
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=half is torch.float16)
         if self._steps_in_backward:
             for parameter in generator.parameters():
@@ -150,11 +144,8 @@ class AdversarialTraining:
         return losses
 
     def _learn_real(self, input: Tensor, target: Tensor) -> tuple[Features, Tensor]:
-        """Take the discriminator's gradients from the real pair; return its features and its loss.
-
-        They are averaged over ranks together with those of the generated pair.
-        """
-        network = self.discriminator
+        """Take the discriminator's gradients from the real pair; return its features and its loss."""
+        network = self.discriminator      # which averages over ranks together with the gradients of the generated pair
         with network.no_sync() if isinstance(network, DistributedDataParallel) else nullcontext():
             with self._autocast():
                 features = network(discriminator_pair(input, target, self.repeats))
@@ -163,10 +154,7 @@ class AdversarialTraining:
         return [[block.detach() for block in scale] for scale in features], loss.detach()
 
     def _learn_generated(self, input: Tensor, copy: Tensor, real: Features) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Take the discriminator's gradients from the generated pair.
-
-        It returns the gradient of the generator's two terms with respect to `copy`, these terms, and the loss.
-        """
+        """Take D's gradients from the generated pair; return that of GAN + FM to `copy`, both terms, and D's loss."""
         with self._autocast():
             features = self.discriminator(discriminator_pair(input, copy, self.repeats))
         gan = self.weights["GAN"] * self.adversarial.generator(features)
@@ -211,10 +199,7 @@ class AdversarialTraining:
 
     @torch.inference_mode()
     def generate(self, input: Tensor, averaged: bool = False) -> Tensor:
-        """Return the generator's output on `input`, wherever that lies, in eval mode, float32 on the device.
-
-        With `averaged` it is made by the moving average of the weights.
-        """
+        """Return the output on `input` in eval mode, float32 on the device; of the averaged weights if `averaged`."""
         network = self.average.module if averaged and self.average is not None else self.bare_generator
         was_training = network.training
         network.eval()
@@ -244,8 +229,7 @@ class AdversarialTraining:
         try:
             self.bare_generator.load_state_dict(state["generator"])
             self.bare_discriminator.load_state_dict(state["discriminator"])
-            optimizers = {"optimizer_G": self.optimizer_G, "optimizer_D": self.optimizer_D}
-            for name, optimizer in optimizers.items():
+            for name, optimizer in (("optimizer_G", self.optimizer_G), ("optimizer_D", self.optimizer_D)):
                 settings = [{name: value for name, value in group.items() if name != "params"}
                             for group in optimizer.param_groups]
                 optimizer.load_state_dict(state[name])

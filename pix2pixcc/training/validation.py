@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from astropy.io import fits
 from torch import Tensor
 
 from pix2pixcc.evaluation.metrics import score
@@ -24,18 +23,9 @@ SCORES = {"cc": "full_cc", "ccc": "full_ccc", "cc_binned": "full_cc_binned", "ac
 
 
 class Sample:
-    """Draw one pair, always the same, again and again while the generator learns.
+    """Draw one pair, input and target, again and again while the generator learns.
 
-    Parameters
-    ----------
-    pair : tuple of path
-        Input and target.
-    display_scale : float
-        Multiplies -1..1 in the plain pictures.
-    display_range : float
-        +- gauss at which the sheet shows magnetograms.
-    image_mode : str
-        Format of the plain pictures.
+    The plain pictures, of format `image_mode`, show -1..1 times `display_scale`, the sheet +- `display_range` gauss.
     """
 
     def __init__(self, pair: tuple[Path, Path], *, input_scaling: Scaling, target_scaling: Scaling,
@@ -54,23 +44,15 @@ class Sample:
                       image_mode=self._image_mode, north_up=solar)
         sample_sheet(folder / f"{iteration}_sheet.png", self._input.data, self._target.data,
                      self._target_scaling.unscale(generated[0]).numpy(), self._input.channels,
-                     target_range=self._display_range, title=f"iteration {iteration}", header=self._input.header,
-                     target_channels=self._target.channels)
-
-
-def _geometry(header: fits.Header | None) -> fits.Header | None:
-    """The header if it says where the disk is, else None, which stands for the registered geometry."""
-    return header if header is not None and has_observer(header) else None
+                     target_channels=self._target.channels, target_range=self._display_range,
+                     title=f"iteration {iteration}", header=self._input.header)
 
 
 def validate(generate: Callable[[Tensor], Tensor], pairs: list[tuple[Path, Path]], *, input_scaling: Scaling,
              target_scaling: Scaling, ranks: Ranks, prefix: str) -> dict[str, float]:
     """Score `generate` on the validation pairs, of which each rank takes its share.
 
-    Parameters
-    ----------
-    generate : callable
-        `(1, C, H, W)` scaled input -> `(1, K, H, W)` scaled output.
+    It turns scaled input `(1, C, H, W)` into scaled output `(1, K, H, W)`.
 
     Returns
     -------
@@ -83,7 +65,8 @@ def validate(generate: Callable[[Tensor], Tensor], pairs: list[tuple[Path, Path]
         target = read_image(target_path, len(target_scaling.lower), side="target")
         scaled = input_scaling.scale(torch.from_numpy(input.data))[None]
         generated = target_scaling.unscale(generate(scaled)[0].cpu()).numpy()
-        mask = disk_of_header(_geometry(input.header), generated.shape[-2:]).mask(LIMB)
+        header = input.header if input.header is not None and has_observer(input.header) else None
+        mask = disk_of_header(header, generated.shape[-2:]).mask(LIMB)      # None: the registered geometry
         scores = [score(*images, mask) for images in zip(generated, target.data, strict=True)]
         values = torch.tensor([np.mean([channel[metric] for channel in scores]) for metric in SCORES.values()],
                               dtype=torch.float64)
