@@ -25,6 +25,7 @@ from astropy.io import fits
 from pix2pixcc.images.cubes import Channel, write_cube
 from pix2pixcc.utils import run_command
 
+OURS = set()                                               # process numbers of servers that `_forkserver` has started
 ROOT = Path(__file__).resolve().parents[2]
 TIME = "2011-03-05T12:04:03"
 GENERATOR = ["--gpu_ids", "-1", "--n_gf", "4", "--n_downsample", "2", "--n_residual", "1"]
@@ -161,12 +162,17 @@ def wait_for(condition, seconds=60):
 
 
 def _forkserver():
+    """The server that has imported everything; one that a command has started with its own modules gives way to it."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["preloaded"])
+    server = multiprocessing.forkserver._forkserver
+    if server._forkserver_pid not in OURS:
+        server._stop()
     before = os.environ.get("PYTHONPATH", "")
     os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), before])
     try:
         multiprocessing.forkserver.ensure_running()
+        OURS.add(server._forkserver_pid)
     finally:
         os.environ["PYTHONPATH"] = before
     return context
