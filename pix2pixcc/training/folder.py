@@ -184,7 +184,7 @@ class RunFolder:
 
 def _resolved(path: Path) -> Path:
     try:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             path.stat()                           # links in a circle, which Python 3.13 resolves
         return path.resolve()
     except (OSError, RuntimeError) as error:
