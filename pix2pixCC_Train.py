@@ -192,7 +192,8 @@ def find_data(opt: Namespace, folder: RunFolder) -> TrainingData:
         n_downsample=opt.n_downsample, n_D=opt.n_D, input_flags=input_flags, target_flags=target_flags,
         validation_dirs=validation_dirs, val_fraction=opt.val_fraction)
     verify_dataset([*data.pairs, *data.validation], input_ch=opt.input_ch, target_ch=opt.target_ch, data_size=data.size,
-                   n_workers=opt.n_workers, remember=None if opt.dry_run else folder.path / "verified.json")
+                   far_outside=data.far_outside, n_workers=opt.n_workers,
+                   remember=None if opt.dry_run else folder.path / "verified.json")
     return data
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.images.files import Image, list_images, read_image
 from pix2pixcc.images.pairs import pair_files
+from pix2pixcc.images.verification import FarOutside
 from pix2pixcc.pipeline import Scaling, resolve_scaling
 from pix2pixcc.utils import UserError, stem_of, time_in_name
 
@@ -66,6 +67,13 @@ class TrainingData:
         """SHA-256 of the names of the training pairs, in order: a data set keeps it wherever it lies."""
         names = "\n".join(f"{stem_of(input)}\t{stem_of(target)}" for input, target in self.pairs)
         return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
+
+    @property
+    def far_outside(self) -> tuple[FarOutside | None, FarOutside | None]:
+        """Ask of values far outside the limits, for inputs and targets; None where they are clipped to them."""
+        input, target = (None if scaling.clip else scaling.far_outside
+                         for scaling in (self.input_scaling, self.target_scaling))
+        return input, target
 
     def last_iteration(self, n_epochs: int, n_iterations: int | None) -> int:
         """Return how many images a run sees: those of `n_epochs`, or `n_iterations` if that is fewer."""
