@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pix2pixcc.evaluation.scores import common_disk
+from pix2pixcc.evaluation.frames import in_one_frame
 from pix2pixcc.images.files import Image, list_images, read_image
 from pix2pixcc.images.pairs import match_files, refuse_lonely
 from pix2pixcc.solar.geometry import Disk
@@ -63,10 +63,10 @@ def read_pair(pair: tuple[Path, Path], limits: Sequence[float] | None) -> tuple[
     Raises
     ------
     UserError
-        A file cannot be read, or the two are not of one size and one disk.
+        A file cannot be read, or the two are not of one size, view and disk.
     """
     generated, real = (read_image(path, 1, side="target") for path in pair)
-    disk, source = common_disk(generated, real)
+    generated, disk, source = in_one_frame(generated, real)
     return in_gauss(generated, limits), in_gauss(real, limits), disk, source
 
 

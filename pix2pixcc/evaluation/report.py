@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pix2pixcc.evaluation.scores import ASSUMED, Evaluation, Pool
+from pix2pixcc.evaluation.frames import ASSUMED
+from pix2pixcc.evaluation.scores import Evaluation, Pool
 from pix2pixcc.utils import atomic_path, format_of, stem_of, write_json
 
 PAPER = "AISFM v3 on real data (Jeong et al. 2022), CC of 8 x 8 bins: 0.88 full disk, 0.91 active, 0.70 quiet"

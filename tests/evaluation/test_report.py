@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from suns import SIZE, magnetogram
 
+from pix2pixcc.evaluation.frames import ASSUMED
 from pix2pixcc.evaluation.report import counted, lone_rows, notes, pair_row, table, write_scores, write_summary
-from pix2pixcc.evaluation.scores import ASSUMED, evaluate_image, pool, summary_of
+from pix2pixcc.evaluation.scores import evaluate_image, pool, summary_of
 from pix2pixcc.solar.geometry import registered_disk
 
 PAIR = Path("a_AI.fits"), Path("a.fits")
