@@ -55,10 +55,8 @@ def match_products(generated: Sequence[Path],
     return [(plain[first], second) for first, second in pairs], [plain[path] for path in lone_generated], lone_real
 
 
-def read_pair(pair: tuple[Path, Path], limits: Sequence[float] | None) -> tuple[np.ndarray, np.ndarray, Disk, str]:
-    """Return the generated and the true magnetogram `(H, W)` in gauss, their disk, and which header gives it.
-
-    `limits` are those of `in_gauss`.
+def read_pair(pair: tuple[Path, Path]) -> tuple[Image, Image, Disk, str]:
+    """Return the generated and the true magnetogram in one frame, their disk, and which header gives it.
 
     Raises
     ------
@@ -67,7 +65,7 @@ def read_pair(pair: tuple[Path, Path], limits: Sequence[float] | None) -> tuple[
     """
     generated, real = (read_image(path, 1, side="target") for path in pair)
     generated, disk, source = in_one_frame(generated, real)
-    return in_gauss(generated, limits), in_gauss(real, limits), disk, source
+    return generated, real, disk, source
 
 
 def in_gauss(image: Image, limits: Sequence[float] | None) -> np.ndarray:

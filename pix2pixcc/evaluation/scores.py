@@ -68,7 +68,7 @@ def evaluate_image(generated: np.ndarray, real: np.ndarray, disk: Disk, *, disk_
     unsigned_real, net_real = metrics.flux(real, valid, area)
     spectra, (coarse, fine) = metrics.power_spectra(generated, real, valid, split=binning)
     scores = {
-        "pixels": float(valid.sum()), "missing_pixels": float((mask & ~valid).sum()),
+        "pixels": float(valid.sum()), "bin_pixels": float(binning), "missing_pixels": float((mask & ~valid).sum()),
         "active_share": float(active.sum() / valid.sum()), **regional,
         "polarity_agreement": metrics.polarity_agreement(generated[valid], real[valid], threshold=polarity_threshold),
         "ssim": metrics.ssim(generated, real, valid, data_range=ssim_range),
@@ -183,7 +183,7 @@ def summary_of(pooled: Pool) -> dict[str, dict]:
     for region in metrics.REGIONS:
         pixels, blocks = pooled.moments[region], pooled.moments[f"{region}_binned"]
         together |= {f"{region}_cc": pixels.pearson, f"{region}_ccc": pixels.concordance,
-                     f"{region}_cc_binned": blocks.pearson, f"{region}_ccc_binned": blocks.concordance,
+                     **metrics.binned_scores(region, blocks),
                      f"{region}_rmse": pixels.rmse, f"{region}_r2": pixels.r_squared}
     count, error, squared, field = pooled.profile
     with np.errstate(divide="ignore", invalid="ignore"):
