@@ -32,10 +32,11 @@ def make_parser() -> argparse.ArgumentParser:
     add("--n_workers", type=COUNT, default=1, help="images scored at a time")
     add("--no_figures", action="store_true", help="draw no page of figures")
 
-    add = parser.add_argument_group("what counts").add_argument
+    what_counts = parser.add_argument_group("what counts")
+    add = what_counts.add_argument
     add("--disk_radius", type=POSITIVE, default=0.98,
         help="pixels up to here count, in solar radii from the disk's centre; geometry from the header")
-    add_one = parser.add_mutually_exclusive_group().add_argument
+    add_one = what_counts.add_mutually_exclusive_group().add_argument
     add_one("--binning", type=COUNT, default=8, help="pixels on a side of a bin")
     add_one("--binning_radii", type=POSITIVE, default=None, metavar="SHARE",
             help="side of a bin in solar radii instead, rounded to whole pixels: 0.0178 are the papers' 8 pixels of "
