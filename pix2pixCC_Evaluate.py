@@ -32,10 +32,15 @@ def make_parser() -> argparse.ArgumentParser:
     add("--n_workers", type=COUNT, default=1, help="images scored at a time")
     add("--no_figures", action="store_true", help="draw no page of figures")
 
-    add = parser.add_argument_group("what counts").add_argument
+    what_counts = parser.add_argument_group("what counts")
+    add = what_counts.add_argument
     add("--disk_radius", type=POSITIVE, default=0.98,
         help="pixels up to here count, in solar radii from the disk's centre; geometry from the header")
-    add("--binning", type=COUNT, default=8, help="pixels on a side of a bin")
+    add_one = what_counts.add_mutually_exclusive_group().add_argument
+    add_one("--binning", type=COUNT, default=8, help="pixels on a side of a bin")
+    add_one("--binning_radii", type=POSITIVE, default=None, metavar="SHARE",
+            help="side of a bin in solar radii instead, rounded to whole pixels: 0.0178 are the papers' 8 pixels of "
+                 "1024, and 1 pixel of 128")
     add("--active_threshold", type=POSITIVE, default=50.0,
         help="active regions: where the smoothed true |B| is above this, gauss")
     add("--active_smoothing", type=COUNT, default=8, help="pixels on a side over which |B| is smoothed for that")
@@ -64,23 +69,39 @@ from astropy.io.fits import VerifyError
 from tqdm import tqdm
 
 from pix2pixcc.evaluation.figures import evaluation_page
-from pix2pixcc.evaluation.pairs import list_magnetograms, match_products, read_pair
-from pix2pixcc.evaluation.report import PAPER, counted, lone_rows, notes, pair_row, table, write_scores, write_summary
+from pix2pixcc.evaluation.pairs import in_gauss, list_magnetograms, match_products, read_pair
+from pix2pixcc.evaluation.report import (
+    PAPER,
+    counted,
+    is_comparable,
+    lone_rows,
+    notes,
+    pair_row,
+    table,
+    write_scores,
+    write_summary,
+)
 from pix2pixcc.evaluation.scores import Evaluation, Pool, evaluate_image, summary_of
 from pix2pixcc.utils import VERSION, UserError, run_command, stem_of
 
-SETTINGS = ("disk_radius", "binning", "active_threshold", "active_smoothing", "polarity_threshold", "ssim_range",
-            "foreshortening")
+SETTINGS = ("disk_radius", "binning", "binning_radii", "active_threshold", "active_smoothing", "polarity_threshold",
+            "ssim_range", "foreshortening")
 
 
-def evaluate_pair(pair: tuple[Path, Path], *, gauss_limits: Sequence[float] | None,
-                  **settings: Any) -> tuple[Evaluation | None, str]:
-    """Return the evaluation and which header gives the geometry, or None and why the pair cannot be scored."""
+def evaluate_pair(pair: tuple[Path, Path], *, gauss_limits: Sequence[float] | None, binning: int,
+                  binning_radii: float | None, **settings: Any) -> tuple[Evaluation | None, str, bool]:
+    """Return the evaluation, which header gives the geometry, and whether the papers' figures are of the same kind.
+
+    A pair that cannot be scored gives None and the reason.
+    """
     try:
-        generated, real, disk, source = read_pair(pair, gauss_limits)
-        return evaluate_image(generated, real, disk, **settings), source
+        generated, real, disk, source = read_pair(pair)
+        bins = binning if binning_radii is None else max(1, round(binning_radii * disk.radius))
+        evaluation = evaluate_image(in_gauss(generated, gauss_limits), in_gauss(real, gauss_limits), disk,
+                                    binning=bins, **settings)
+        return evaluation, source, is_comparable((generated, real), bins)
     except (UserError, ValueError, VerifyError) as error:
-        return None, str(error)
+        return None, str(error), False
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -96,14 +117,15 @@ def main(argv: list[str] | None = None) -> int:
     # Score the pairs, in threads: NumPy and SciPy leave the interpreter free.
     settings = {name: getattr(opt, name) for name in SETTINGS}
     evaluate = functools.partial(evaluate_pair, gauss_limits=opt.gauss_limits, **settings)
-    rows, scored, pooled = [], [], Pool()
+    rows, scored, pooled, comparable = [], [], Pool(), True
     with ThreadPoolExecutor(opt.n_workers) as executor:
         results = tqdm(executor.map(evaluate, pairs), total=len(pairs), unit="image", disable=None, leave=False)
-        for pair, (evaluation, remark) in zip(pairs, results, strict=True):
+        for pair, (evaluation, remark, is_like_the_papers) in zip(pairs, results, strict=True):
             rows.append(pair_row(pair, evaluation, remark))
             if evaluation is not None:
                 scored.append(pair)
                 pooled.add(evaluation)
+                comparable &= is_like_the_papers
 
     # Name what is left out, and write the results.
     rows += lone_rows(lone_generated, lone_real)
@@ -119,20 +141,23 @@ def main(argv: list[str] | None = None) -> int:
     summary = {"version": VERSION, "generated": opt.generated, "real": opt.real, "images": len(scored),
                "skipped": skipped, "settings": settings} | summary_of(pooled)
     write_summary(out / "summary.json", summary)
+    binning = int(pooled.scores["bin_pixels"][pooled.typical])
     if not opt.no_figures:
         shown = scored[pooled.typical]
-        generated, real, disk, _ = read_pair(shown, opt.gauss_limits)
-        evaluation_page(out / "figures.png", pooled, summary, generated=generated, real=real, disk=disk,
-                        name=stem_of(shown[1]), title=f"Generated against true magnetograms: {images}",
-                        disk_radius=opt.disk_radius, binning=opt.binning, display_limit=opt.display_range)
+        generated, real, disk, _ = read_pair(shown)
+        evaluation_page(out / "figures.png", pooled, summary, generated=in_gauss(generated, opt.gauss_limits),
+                        real=in_gauss(real, opt.gauss_limits), disk=disk, name=stem_of(shown[1]),
+                        title=f"Generated against true magnetograms: {images}",
+                        disk_radius=opt.disk_radius, binning=binning, display_limit=opt.display_range)
 
     # Say how the set did.
     left_out = f", {len(skipped)} skipped" if skipped else ""
     print(f"{images} scored within {opt.disk_radius:g} solar radii{left_out}; active: |B| over "
           f"{opt.active_smoothing} x {opt.active_smoothing} pixels above {opt.active_threshold:g} G\n")
-    print(table(summary, opt.binning))
+    print(table(summary, binning))
     written = "scores.csv, summary.json" if opt.no_figures else "scores.csv, summary.json, figures.png"
-    print("\n".join(["", *notes(rows, pooled, opt.gauss_limits), PAPER, f"{out / written}"]))
+    paper = [PAPER] if comparable else []
+    print("\n".join(["", *notes(rows, pooled, opt.gauss_limits), *paper, f"{out / written}"]))
     if opt.strict and skipped:
         raise UserError(f"--strict: {len(skipped)} of {len(rows)} images were skipped; {reasons}")
     return 0

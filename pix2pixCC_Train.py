@@ -88,6 +88,8 @@ def main(argv: list[str] | None = None) -> int:
     if status is not None:
         return status
     folder = RunFolder(opt.dataset_name)
+    if (opt.resume or opt.latest_iter) and "val_gap" not in opt.given:
+        opt.val_gap = folder.recorded_val_gap(opt.val_gap)
     with join_ranks(opt.gpu_ids) as ranks, ExitStack() as stack:
         seed_everything(opt.seed, opt.deterministic)
         data = ranks.on_first(lambda: find_data(opt, folder))
@@ -190,9 +192,10 @@ def find_data(opt: Namespace, folder: RunFolder) -> TrainingData:
         opt.input_dir_train, opt.target_dir_train, input_format=opt.data_format_input,
         target_format=opt.data_format_target, input_ch=opt.input_ch, target_ch=opt.target_ch, data_size=opt.data_size,
         n_downsample=opt.n_downsample, n_D=opt.n_D, input_flags=input_flags, target_flags=target_flags,
-        validation_dirs=validation_dirs, val_fraction=opt.val_fraction)
+        validation_dirs=validation_dirs, val_fraction=opt.val_fraction, val_gap=opt.val_gap)
     verify_dataset([*data.pairs, *data.validation], input_ch=opt.input_ch, target_ch=opt.target_ch, data_size=data.size,
-                   n_workers=opt.n_workers, remember=None if opt.dry_run else folder.path / "verified.json")
+                   far_outside=data.far_outside, n_workers=opt.n_workers,
+                   remember=None if opt.dry_run else folder.path / "verified.json")
     return data
 
 

@@ -127,7 +127,7 @@ def evaluate(generated: Any, real: Any, *, disk_radius: float = 0.98,
     Raises
     ------
     UserError
-        An image cannot be read, sizes or disks differ, or no pixel on the disk has a value in both images.
+        An image cannot be read, sizes, views or disks differ, or no pixel on the disk has a value in both images.
     TypeError
         What was given is no image.
 
@@ -137,13 +137,14 @@ def evaluate(generated: Any, real: Any, *, disk_radius: float = 0.98,
     >>> scores = pix2pixcc.evaluate(farside, truth)
     >>> print(scores["full_cc_binned"])
     """
-    from pix2pixcc.evaluation.scores import common_disk, evaluate_image
+    from pix2pixcc.evaluation.frames import in_one_frame
+    from pix2pixcc.evaluation.scores import evaluate_image
     from pix2pixcc.generation.inputs import cube
 
     def scores(one: Any, other: Any) -> dict[str, float]:
-        images = cube(one, 1), cube(other, 1)
-        disk, _ = common_disk(*images)
-        return evaluate_image(images[0].data[0], images[1].data[0], disk, disk_radius=disk_radius, **settings).scores
+        true = cube(other, 1)
+        turned, disk, _ = in_one_frame(cube(one, 1), true)
+        return evaluate_image(turned.data[0], true.data[0], disk, disk_radius=disk_radius, **settings).scores
 
     if isinstance(generated, list) and isinstance(real, list):
         return [scores(*pair) for pair in zip(generated, real, strict=True)]

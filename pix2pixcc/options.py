@@ -166,7 +166,10 @@ def train_parser() -> argparse.ArgumentParser:
     add("--input_dir_val", default=None, help="validation inputs (default: --val_fraction of the training pairs)")
     add("--target_dir_val", default=None, help="validation targets")
     add("--val_fraction", type=share, default=None,
-        help="hold out this share of the training pairs, the latest in time")
+        help="hold out this share of the training pairs, in blocks spread over their time range")
+    add("--val_gap", type=POSITIVE, default=13.6,
+        help="days around the held-out blocks whose pairs are left out, half a rotation: their active regions are the "
+             "same; 0: hold out the latest pairs, without a gap. A resumed run keeps its own")
 
     add = parser.add_argument_group("starting, stopping, resuming").add_argument
     add("--latest_iter", type=WHOLE, default=0, help="resume from this iteration's checkpoint")

@@ -59,6 +59,21 @@ class Scaling:
                 channel.clamp_(-1.0, 1.0)
         return image
 
+    def far_outside(self, tails: Sequence[Sequence[float]]) -> str:
+        """Say which channel lies far outside its limits, or under a logarithm wholly at the lower one; '' for none.
+
+        `tails` are the lowest and highest value of each channel, but for a share of outliers.
+        """
+        for k, ((low, high), lower, upper, log) in enumerate(
+                zip(tails, self.lower, self.upper, self.log, strict=True), 1):
+            centre, half = _centre_and_half(lower, upper, log)
+            if log and high <= lower:
+                return f"channel {k} runs from {low:g} to {high:g}, all of it below its limits {lower:g} .. {upper:g}"
+            most = math.log(high) - centre if log else max(high - centre, centre - low)
+            if most > FAR * half:
+                return f"channel {k} runs from {low:g} to {high:g}, far outside its limits {lower:g} .. {upper:g}"
+        return ""
+
     def unscale(self, image: Tensor, *, in_place: bool = False) -> Tensor:
         """Undo `scale`: float32 (..., C, H, W) from -1..1 to data units."""
         image = image if in_place else image.clone()

@@ -129,8 +129,8 @@ def evaluation_page(path: str | os.PathLike, pooled: Pool, summary: dict[str, di
     axes = figure.subplots(3, 3)
     scores = pooled.scores
     cc, cc_binned, rmse = (scores[metric][pooled.typical] for metric in ("full_cc", "full_cc_binned", "full_rmse"))
-    maps = ((real, f"True   {name}", "gray"),
-            (generated, f"Generated   CC {cc:.2f}, {binning} x {binning} {cc_binned:.2f}", "gray"),
+    of_bins = f", {binning} x {binning} {cc_binned:.2f}" if np.isfinite(cc_binned) else ""
+    maps = ((real, f"True   {name}", "gray"), (generated, f"Generated   CC {cc:.2f}{of_bins}", "gray"),
             (generated - real, f"Generated $-$ true   rms {rmse:.1f} G", "RdBu_r"))
     for place, (field, heading, colours) in zip(axes[0], maps, strict=True):
         _map(figure, place, field, disk, heading, colours, disk_radius=disk_radius, limit=display_limit)

@@ -18,6 +18,7 @@ ACTIVE_SMOOTHING = 8            # pixels
 POLARITY_THRESHOLD = 30.0       # gauss: five times the noise of an HMI 720 s magnetogram (Liu et al. 2012)
 SSIM_RANGE = 3000.0             # gauss: the +-1500 G of AISFM v3
 VALID_SHARE = 0.5               # of a block's pixels; blocks with less do not count
+LEAST_BINS = 20                 # of a binned correlation: two blocks always correlate to 1 or -1
 REGIONS = ("full", "active", "quiet")                 # what is not active is quiet
 FREQUENCY_EDGES = np.geomspace(1 / 512, 0.5, 33)      # cycles per pixel, the same for every image of a set
 
@@ -169,7 +170,8 @@ def regional_scores(generated: np.ndarray, real: np.ndarray, valid: np.ndarray, 
     """Score the full disk, the active and the quiet regions, and return the moments that pool them over a set.
 
     `valid` and `active` are the pixels that count, and those of them in active regions. For each region R there are the
-    scores that `score` names, and the moments `R` of the pixels and `R_binned` of the blocks.
+    scores that `score` names, the number of blocks `R_bins`, and the moments `R` of the pixels and `R_binned` of the
+    blocks.
     """
     scores: dict[str, float] = {}
     moments: dict[str, Moments] = {}
@@ -179,9 +181,16 @@ def regional_scores(generated: np.ndarray, real: np.ndarray, valid: np.ndarray, 
         blocks = moments[f"{name}_binned"] = Moments.of(
             *(binned(image, binning, region, valid_share=VALID_SHARE) for image in (generated, real)))
         scores |= {f"{name}_cc": pixels.pearson, f"{name}_ccc": pixels.concordance,
-                   f"{name}_cc_binned": blocks.pearson, f"{name}_ccc_binned": blocks.concordance,
+                   **binned_scores(name, blocks),
                    f"{name}_rmse": pixels.rmse, f"{name}_r2": pixels.r_squared, f"{name}_ppe10": ppe10(*inside)}
     return scores, moments
+
+
+def binned_scores(region: str, blocks: Moments) -> dict[str, float]:
+    """Return correlation and concordance of a region's blocks, NaN from fewer than 20 blocks, and their number."""
+    enough = blocks.count >= LEAST_BINS
+    return {f"{region}_cc_binned": blocks.pearson if enough else math.nan,
+            f"{region}_ccc_binned": blocks.concordance if enough else math.nan, f"{region}_bins": float(blocks.count)}
 
 
 def score(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *, binning: int = BINNING,
@@ -190,8 +199,9 @@ def score(generated: np.ndarray, real: np.ndarray, mask: np.ndarray, *, binning:
     """Return the main metrics of one image, cheap enough for every checkpoint; `mask` is the disk.
 
     For each region R of `full`, `active`, `quiet` these are `R_cc`, `R_ccc` (Pearson and concordance), `R_cc_binned`,
-    `R_ccc_binned`, `R_rmse` (gauss), `R_r2`, `R_ppe10`; then `polarity_agreement` and `flux_ratio` (total unsigned
-    flux, generated / real). NaN where a metric is not defined, as in a region that has no pixels.
+    `R_ccc_binned`, `R_bins`, `R_rmse` (gauss), `R_r2`, `R_ppe10`; then `polarity_agreement` and `flux_ratio` (total
+    unsigned flux, generated / real). NaN where a metric is not defined, as in a region without pixels, or with fewer
+    than 20 blocks for its binned scores.
     """
     valid = mask & np.isfinite(generated) & np.isfinite(real)
     active = active_region(real, valid, threshold=active_threshold, smoothing=active_smoothing)

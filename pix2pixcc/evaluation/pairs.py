@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pix2pixcc.evaluation.scores import common_disk
+from pix2pixcc.evaluation.frames import in_one_frame
 from pix2pixcc.images.files import Image, list_images, read_image
 from pix2pixcc.images.pairs import match_files, refuse_lonely
 from pix2pixcc.solar.geometry import Disk
@@ -55,19 +55,17 @@ def match_products(generated: Sequence[Path],
     return [(plain[first], second) for first, second in pairs], [plain[path] for path in lone_generated], lone_real
 
 
-def read_pair(pair: tuple[Path, Path], limits: Sequence[float] | None) -> tuple[np.ndarray, np.ndarray, Disk, str]:
-    """Return the generated and the true magnetogram `(H, W)` in gauss, their disk, and which header gives it.
-
-    `limits` are those of `in_gauss`.
+def read_pair(pair: tuple[Path, Path]) -> tuple[Image, Image, Disk, str]:
+    """Return the generated and the true magnetogram in one frame, their disk, and which header gives it.
 
     Raises
     ------
     UserError
-        A file cannot be read, or the two are not of one size and one disk.
+        A file cannot be read, or the two are not of one size, view and disk.
     """
     generated, real = (read_image(path, 1, side="target") for path in pair)
-    disk, source = common_disk(generated, real)
-    return in_gauss(generated, limits), in_gauss(real, limits), disk, source
+    generated, disk, source = in_one_frame(generated, real)
+    return generated, real, disk, source
 
 
 def in_gauss(image: Image, limits: Sequence[float] | None) -> np.ndarray:

@@ -8,10 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pix2pixcc.evaluation.scores import ASSUMED, Evaluation, Pool
+from pix2pixcc.evaluation.frames import ASSUMED
+from pix2pixcc.evaluation.metrics import LEAST_BINS, REGIONS
+from pix2pixcc.evaluation.scores import Evaluation, Pool
+from pix2pixcc.images.files import Image
 from pix2pixcc.utils import atomic_path, format_of, stem_of, write_json
 
 PAPER = "AISFM v3 on real data (Jeong et al. 2022), CC of 8 x 8 bins: 0.88 full disk, 0.91 active, 0.70 quiet"
+PAPER_SIDE, PAPER_BINNING = 1024, 8       # pixels, of the images and bins of that paper
 
 
 def pair_row(pair: tuple[Path, Path], evaluation: Evaluation | None, remark: str) -> dict[str, Any]:
@@ -50,16 +54,33 @@ def write_summary(path: Path, summary: Mapping[str, Any]) -> None:
     write_json(path, json.loads(json.dumps(summary), parse_constant=lambda _: None))
 
 
+def is_comparable(pair: Sequence[Image], binning: int) -> bool:
+    """Return whether a pair's scores are of what `PAPER` gives: FITS images of the real Sun, of its size and bins."""
+    headers = [image.header for image in pair]
+    return (binning == PAPER_BINNING and pair[0].data.shape[-1] == PAPER_SIDE
+            and all(header is not None and "SUNSEED" not in header for header in headers))
+
+
 def table(summary: Mapping[str, Any], binning: int) -> str:
-    """Return a set on one screen: mean and scatter over the images, by region of the disk, then the fluxes."""
-    metrics, bins = summary["metrics"], f"{binning} x {binning}"
-    lines = [_line("mean ± std over the images", "full disk", "active", "quiet")]
+    """Return a set on one screen by region of the disk, then the fluxes.
+
+    A cell is mean and scatter over the images, and in brackets the value of all their pixels or bins together.
+    """
+    metrics, bins, pooled = summary["metrics"], f"{binning} x {binning}", summary["pooled"]
+    lines = [_line("mean ± std (all together)", "full disk", "active", "quiet")]
     for title, metric, scale, digits in (
             ("CC", "cc", 1, 3), (f"CC, {bins}", "cc_binned", 1, 3), ("concordance CC", "ccc", 1, 3),
             (f"concordance CC, {bins}", "ccc_binned", 1, 3), ("RMSE [G]", "rmse", 1, 1), ("R^2", "r2", 1, 3),
             ("PPE10 [%]", "ppe10", 100, 1)):
-        regions = (metrics[f"{region}_{metric}"] for region in ("full", "active", "quiet"))
-        lines.append(_line(title, *(_mean_and_scatter(region, scale, digits) for region in regions)))
+        lines.append(_line(title, *(
+            _mean_and_scatter(metrics[f"{region}_{metric}"], scale, digits)
+            + _together(pooled.get(f"{region}_{metric}", math.nan), scale, digits) for region in REGIONS)))
+        if metric in ("cc", "cc_binned"):
+            counts = (metrics[f"{region}_{metric}"]["images"] for region in REGIONS)
+            of = "" if metric == "cc" else f" of {LEAST_BINS} bins"
+            lines.append(_line(f"  images{of}", *map(str, counts)))
+        if metric == "cc_binned":
+            lines.append(_line("  bins", *(f"{pooled[f'{region}_bins']:.0f}" for region in REGIONS)))
     for title, metric in (("SSIM", "ssim"), ("polarity agreement", "polarity_agreement"),
                           (f"power ratio above {binning} pixels", "power_ratio_coarse"),
                           (f"power ratio below {binning} pixels", "power_ratio_fine")):
@@ -74,7 +95,11 @@ def table(summary: Mapping[str, Any], binning: int) -> str:
 
 
 def _line(title: str, *cells: str) -> str:
-    return f"{title:28}" + "".join(f"{cell:>20}" for cell in cells)
+    return f"{title:28}" + "".join(f"{cell:>24}" for cell in cells)
+
+
+def _together(value: float, scale: float, digits: int) -> str:
+    return "" if math.isnan(value) else f" ({scale * value:.{digits}f})"
 
 
 def _mean_and_scatter(statistics: Mapping[str, float], scale: float, digits: int) -> str:

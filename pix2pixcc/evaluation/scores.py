@@ -9,14 +9,12 @@ import numpy as np
 
 from pix2pixcc.evaluation import metrics
 from pix2pixcc.evaluation.metrics import FREQUENCY_EDGES, Moments
-from pix2pixcc.images.files import Image
-from pix2pixcc.solar.geometry import Disk, disk_of_header, is_helioprojective
+from pix2pixcc.solar.geometry import Disk
 from pix2pixcc.utils import UserError
 
 # 4 G wide at zero and wider beyond 30 G, so that quiet Sun and sunspots share one histogram.
 FIELD_EDGES = 30 * np.sinh(np.linspace(-np.arcsinh(100), np.arcsinh(100), 81))
 DISTANCE_EDGES = np.linspace(0, 1, 26)        # solar radii
-ASSUMED = "assumed registered"                # where the geometry comes from if no header gives it
 
 
 @dataclass(frozen=True)
@@ -30,31 +28,6 @@ class Evaluation:
     profile: np.ndarray              # (4, 25): over `DISTANCE_EDGES`, as `_profile` returns it
     spectra: np.ndarray              # (2, 32): power, gauss^2, of the generated and true image over `FREQUENCY_EDGES`
     pixel_size: float                # at the disk's centre, megametres
-
-
-def common_disk(generated: Image, real: Image) -> tuple[Disk, str]:
-    """Return the disk of a pair, and which header gives it.
-
-    Raises
-    ------
-    UserError
-        The images differ in size, or their headers place the disk more than a pixel apart.
-    """
-    shape = real.data.shape[-2:]
-    if generated.data.shape[-2:] != shape:
-        raise UserError("unequal sizes: generated {} x {}, true {} x {}".format(*generated.data.shape[-2:], *shape))
-    placed = {name: disk_of_header(image.header, shape) for name, image in (("real", real), ("generated", generated))
-              if is_helioprojective(image.header)}
-    if not placed:
-        return disk_of_header(None, shape), ASSUMED
-    if len(placed) == 2:
-        first, second = placed["real"], placed["generated"]
-        off = max(math.dist(first.centre, second.centre), abs(first.radius - second.radius))
-        if not off <= 1:
-            raise UserError(f"by their headers the two disks differ by {off:.1f} pixels: register both the same way "
-                            "(pix2pixCC_Prepare.py)")
-    name = next(iter(placed))
-    return placed[name], f"{name} header"
 
 
 def evaluate_image(generated: np.ndarray, real: np.ndarray, disk: Disk, *, disk_radius: float,
@@ -95,7 +68,7 @@ def evaluate_image(generated: np.ndarray, real: np.ndarray, disk: Disk, *, disk_
     unsigned_real, net_real = metrics.flux(real, valid, area)
     spectra, (coarse, fine) = metrics.power_spectra(generated, real, valid, split=binning)
     scores = {
-        "pixels": float(valid.sum()), "missing_pixels": float((mask & ~valid).sum()),
+        "pixels": float(valid.sum()), "bin_pixels": float(binning), "missing_pixels": float((mask & ~valid).sum()),
         "active_share": float(active.sum() / valid.sum()), **regional,
         "polarity_agreement": metrics.polarity_agreement(generated[valid], real[valid], threshold=polarity_threshold),
         "ssim": metrics.ssim(generated, real, valid, data_range=ssim_range),
@@ -210,7 +183,7 @@ def summary_of(pooled: Pool) -> dict[str, dict]:
     for region in metrics.REGIONS:
         pixels, blocks = pooled.moments[region], pooled.moments[f"{region}_binned"]
         together |= {f"{region}_cc": pixels.pearson, f"{region}_ccc": pixels.concordance,
-                     f"{region}_cc_binned": blocks.pearson, f"{region}_ccc_binned": blocks.concordance,
+                     **metrics.binned_scores(region, blocks),
                      f"{region}_rmse": pixels.rmse, f"{region}_r2": pixels.r_squared}
     count, error, squared, field = pooled.profile
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -2,17 +2,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.images.files import Image, list_images, read_image
 from pix2pixcc.images.pairs import pair_files
+from pix2pixcc.images.verification import FarOutside
 from pix2pixcc.pipeline import Scaling, resolve_scaling
-from pix2pixcc.utils import UserError, stem_of, time_in_name
-
-Pairs = list[tuple[Path, Path]]
+from pix2pixcc.training.holdout import Pairs, hold_out
+from pix2pixcc.utils import UserError, stem_of
 
 
 @dataclass(frozen=True)
@@ -60,12 +58,20 @@ class TrainingData:
     target_scaling: Scaling
     input_channels: list[Channel] | None
     target_channels: list[Channel] | None
+    held_out: str = ""                # how the validation pairs were taken from the training pairs
 
     @property
     def digest(self) -> str:
         """SHA-256 of the names of the training pairs, in order: a data set keeps it wherever it lies."""
         names = "\n".join(f"{stem_of(input)}\t{stem_of(target)}" for input, target in self.pairs)
         return hashlib.sha256(names.encode(errors="surrogateescape")).hexdigest()
+
+    @property
+    def far_outside(self) -> tuple[FarOutside | None, FarOutside | None]:
+        """Ask of values far outside the limits, for inputs and targets; None where they are clipped to them."""
+        input, target = (None if scaling.clip else scaling.far_outside
+                         for scaling in (self.input_scaling, self.target_scaling))
+        return input, target
 
     def last_iteration(self, n_epochs: int, n_iterations: int | None) -> int:
         """Return how many images a run sees: those of `n_epochs`, or `n_iterations` if that is fewer."""
@@ -76,10 +82,12 @@ class TrainingData:
 def find_training_data(
         input_dir: str, target_dir: str, *, input_format: str, target_format: str, input_ch: int, target_ch: int,
         n_downsample: int, n_D: int, data_size: int | None, input_flags: ScalingFlags, target_flags: ScalingFlags,
-        validation_dirs: tuple[str, str] | None = None, val_fraction: float | None = None) -> TrainingData:
+        validation_dirs: tuple[str, str] | None = None, val_fraction: float | None = None,
+        val_gap: float = 0.0) -> TrainingData:
     """List, pair and describe the images of a training run.
 
-    Validation pairs are those of `validation_dirs`, inputs and targets, or `val_fraction` of the training pairs.
+    Validation pairs are those of `validation_dirs`, inputs and targets, or `val_fraction` of the training pairs, of
+    which those within `val_gap` days of them are left out.
 
     Raises
     ------
@@ -90,8 +98,9 @@ def find_training_data(
         return pair_files(list_images(inputs, input_format), list_images(targets, target_format, side="target"))
 
     pairs, validation = pairs_in(input_dir, target_dir), pairs_in(*validation_dirs) if validation_dirs else []
+    held_out = ""
     if val_fraction and not validation_dirs:
-        pairs, validation = hold_out(pairs, val_fraction)
+        pairs, validation, held_out = hold_out(pairs, val_fraction, val_gap)
     input, target = read_image(pairs[0][0], input_ch), read_image(pairs[0][1], target_ch, side="target")
     size = input.data.shape[-1]
     if target.data.shape[-1] != size:
@@ -102,17 +111,7 @@ def find_training_data(
                         "to take the images' own")
     _refuse_unfit(size, n_downsample, n_D)
     return TrainingData(pairs, validation, size, input_flags.scaling_of(input), target_flags.scaling_of(target),
-                        input.channels, target.channels)
-
-
-def hold_out(pairs: Sequence[tuple[Path, Path]], fraction: float) -> tuple[Pairs, Pairs]:
-    """Split pairs into training and validation, which is the latest share by the time in the name, else by the name."""
-    ordered = sorted(pairs, key=lambda pair: (str(time_in_name(stem_of(pair[0])) or ""), str(pair[0])))
-    count = max(1, round(fraction * len(ordered)))
-    if count >= len(ordered):
-        raise UserError(f"--val_fraction {fraction} leaves none of {len(ordered)} pairs to train on")
-    held = set(ordered[-count:])
-    return [pair for pair in pairs if pair not in held], ordered[-count:]
+                        input.channels, target.channels, held_out)
 
 
 def _refuse_unfit(size: int, n_downsample: int, n_D: int) -> None:

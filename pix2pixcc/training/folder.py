@@ -117,6 +117,15 @@ class RunFolder:
             raise UserError(f"{self.best_file} names no checkpoint; delete it, and choose one with --iteration")
         return Best(iteration, network, float(score))
 
+    def recorded_val_gap(self, otherwise: float) -> float:
+        """Return the gap around the validation with which this run began: 0 if its record is older than gaps."""
+        with contextlib.suppress(UserError):
+            made = read_json(self.options).get("options")
+            if isinstance(made, dict) and made.get("val_fraction"):
+                gap = made.get("val_gap", 0.0)
+                return float(gap) if isinstance(gap, int | float) else otherwise
+        return otherwise
+
     def set_best(self, best: Best | None) -> None:
         """Write `best.json`, or remove it for None."""
         if best is None:

@@ -131,6 +131,7 @@ class RunRecord:
         images = f"{len(data.pairs)} to train on, {len(data.validation)} to validate, {data.size} x {data.size} pixels"
         lines = [("model", f"{made['model']}, {made['norm_type']}, {made['padding_type']} padding; pair of {pair}"),
                  ("weights", f"{weights[0]:.2f} M generator, {weights[1]:.2f} M discriminator"), ("pairs", images),
+                 *([("", data.held_out)] if data.held_out else []),
                  *_side_lines("input", data.input_channels, data.input_scaling),
                  *_side_lines("target", data.target_channels, data.target_scaling),
                  ("work", f"{made['n_epochs']} epochs, {steps} steps of {batch}, {made['data_type']} bit, "

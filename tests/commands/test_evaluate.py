@@ -274,6 +274,26 @@ def test_the_parsers_defaults_are_those_of_the_metrics():
         metrics.SSIM_RANGE)
 
 
+def test_bins_in_solar_radii_are_the_same_part_of_the_sun_at_any_size(folders, tmp_path, capsys):
+    def bins(folders, *flags):
+        _, out = run(folders, *flags)
+        return next((float(row["bin_pixels"]), float(row["full_bins"])) for row in table(out))
+
+    large = tmp_path / "large_generated", tmp_path / "large_real"
+    for source, target in zip(folders, large, strict=True):
+        target.mkdir()
+        for path in source.glob("*.fits"):
+            data = np.kron(np.squeeze(fits.getdata(path)), np.ones((2, 2), np.float32))
+            fits.writeto(target / path.name, data, sun_header(2 * SIZE))
+    share = str(4 / (450 / 1024 * SIZE))
+    small, twice = bins(folders, "--binning_radii", share), bins(large, "--binning_radii", share)
+    assert (small[0], twice[0]) == (4, 8) and small == bins(folders, "--binning", "4")
+    assert twice[1] == pytest.approx(small[1], rel=0.1)      # the disk's edge cuts other pixels
+    assert "AISFM" not in capsys.readouterr().out            # 64 pixels are not what the papers scored
+    with pytest.raises(SystemExit):
+        run(folders, "--binning_radii", share, "--binning", "4")
+
+
 def test_a_wrong_flag_is_one_line_and_status_2(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--generated", "a", "--real", "b", "--binning", "0"])

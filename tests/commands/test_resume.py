@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from running import assert_same_run, run, train, write_pairs
+from running import assert_same_run, run, train, write_cubes, write_pairs
 
 WATCHED = ["--save_freq", 20, "--report_freq", 5, "--display_freq", 20]
 SHAKEN = ["--padding_size", 4, "--max_rotation_angle", 20, "--epoch_decay", 2, "--n_epochs", 8]
@@ -124,9 +124,9 @@ def test_other_pairs_and_another_size_are_refused(ran):
     (ran.parents[1] / "data/Target/sun_6.fits").unlink()
     result = train(*SHORT, "--n_iterations", 8, "--resume")
     assert result.status == 2 and "the training pairs" in result.err
-    write_pairs(ran.parents[1], size=48)
+    write_pairs(ran.parents[1], size=64)
     result = train(*SHORT, "--n_iterations", 8, "--resume")
-    assert result.status == 2 and "the images' side: 32 -> 48" in result.err
+    assert result.status == 2 and "the images' side: 48 -> 64" in result.err
 
 
 def test_changed_options_are_allowed_if_asked_for_and_take_effect(ran):
@@ -193,3 +193,21 @@ def test_the_options_a_seed_and_the_data_repeat_a_run(here):
             flags += [f"--{name}", value]
     assert run("Train", *flags).status == 0
     assert_same_run("first", "again", 20)
+
+
+def test_a_run_from_before_there_were_gaps_keeps_its_validation_pairs(tmp_path, monkeypatch):
+    """Its record has no --val_gap; the pairs that it was trained on and validated with stay the same, for ever."""
+    monkeypatch.chdir(tmp_path)
+    write_cubes(tmp_path / "data", count=30)
+    flags = ["--val_during_train", "--val_fraction", 0.2, "--batch_size", 2, "--save_freq", 2, "--display_freq", 100]
+    assert train(*flags, "--val_gap", 0, "--n_iterations", 2).status == 0
+    folder = Path("checkpoints/run")
+    record = json.loads((folder / "options.json").read_text())
+    del record["options"]["val_gap"]
+    (folder / "options.json").write_text(json.dumps(record))
+    for end in (4, 6):
+        result = train(*flags, "--resume", "--n_iterations", end)
+        assert result.status == 0 and "the latest share, without a gap" in result.out
+    assert json.loads((folder / "options.json").read_text())["data"] == record["data"]
+    result = train(*flags, "--resume", "--n_iterations", 8, "--val_gap", 5)
+    assert result.status == 2 and "--val_gap: 0.0 -> 5.0" in result.err

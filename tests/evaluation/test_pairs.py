@@ -4,11 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as PillowImage
-from suns import sun_header
 
 from pix2pixcc.evaluation.pairs import in_gauss, match_products
-from pix2pixcc.evaluation.scores import ASSUMED, common_disk
-from pix2pixcc.images.files import Image, read_image
+from pix2pixcc.images.files import read_image
 from pix2pixcc.utils import UserError
 
 
@@ -52,17 +50,3 @@ def test_counts_and_shares_become_gauss_by_their_limits(tmp_path):
     image = read_image(tmp_path / "a.npy", 1)
     assert in_gauss(image, (-100, 300)).tolist() == [[-100, 300], [100, 200]]
     assert in_gauss(image, None).tolist() == [[-1, 1], [0, 0.5]]
-
-
-def test_the_disk_of_a_pair_comes_from_either_header_and_from_both_if_they_agree(tmp_path):
-    def image(header):
-        return Image(np.zeros((1, 64, 64), np.float32), header, None, False)
-
-    with_header, without = image(sun_header()), image(None)
-    assert common_disk(without, with_header)[1] == common_disk(with_header, with_header)[1] == "real header"
-    assert common_disk(with_header, without)[1] == "generated header"
-    assert common_disk(without, without)[1] == ASSUMED
-    moved = sun_header(centre=(31.5 + 0.5, 31.5))
-    assert common_disk(image(moved), with_header)[0].centre == pytest.approx((31.5, 31.5), abs=1e-6)
-    with pytest.raises(UserError, match="the two disks differ by 2.0 pixels"):
-        common_disk(image(sun_header(centre=(33.5, 31.5))), with_header)

@@ -7,10 +7,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from suns import SIZE, magnetogram
 
-from pix2pixcc.evaluation.report import counted, lone_rows, notes, pair_row, table, write_scores, write_summary
-from pix2pixcc.evaluation.scores import ASSUMED, evaluate_image, pool, summary_of
+from pix2pixcc.evaluation.frames import ASSUMED
+from pix2pixcc.evaluation.report import (
+    counted,
+    is_comparable,
+    lone_rows,
+    notes,
+    pair_row,
+    table,
+    write_scores,
+    write_summary,
+)
+from pix2pixcc.evaluation.scores import evaluate_image, pool, summary_of
+from pix2pixcc.images.files import Image
 from pix2pixcc.solar.geometry import registered_disk
 
 PAIR = Path("a_AI.fits"), Path("a.fits")
@@ -48,18 +60,22 @@ def test_the_table_gives_mean_and_scatter_by_region_and_a_dash_where_nothing_is_
     summary = summary_of(pool([evaluation(0), evaluation(1)]))
     lines = {line[:28].strip(): line[28:] for line in table(summary, 8).splitlines()}
     cc = summary["metrics"]["full_cc"]
-    assert lines["CC"][:20].strip() == f"{cc['mean']:.3f} ± {cc['std']:.3f}"
+    pooled = summary["pooled"]
+    assert lines["CC"][:24].strip() == f"{cc['mean']:.3f} ± {cc['std']:.3f} ({pooled['full_cc']:.3f})"
+    assert lines["images"].split() == ["2", "2", "2"]
+    assert lines["bins"].split() == [f"{pooled[f'{region}_bins']:.0f}" for region in ("full", "active", "quiet")]
+    assert lines["images of 20 bins"].split()[0] == "2"
     ppe10 = summary["metrics"]["quiet_ppe10"]
-    assert lines["PPE10 [%]"][40:].strip() == f"{100 * ppe10['mean']:.1f} ± {100 * ppe10['std']:.1f}"
+    assert lines["PPE10 [%]"][48:].strip() == f"{100 * ppe10['mean']:.1f} ± {100 * ppe10['std']:.1f}"
     flux = summary["flux"]["unsigned"]
     assert lines["total unsigned flux"].split() == [
         "CC", f"{flux['cc']:.3f}", "slope", f"{flux['slope']:.3f}",
         "error", f"{flux['relative_error']:.1%}", "bias", f"{flux['relative_bias']:+.1%}"]
-    assert {len(line) for line in table(summary, 8).splitlines()[:8]} == {88}
+    assert {len(line) for line in table(summary, 8).splitlines()[:11]} == {100}
     quiet = np.clip(magnetogram(0), -20, 20)
     alone = evaluate_image(quiet, quiet, registered_disk((SIZE, SIZE)), disk_radius=0.98)
     lines = {line[:28].strip(): line[28:] for line in table(summary_of(pool([alone])), 8).splitlines()}
-    assert lines["CC"].split() == ["1.000", "-", "1.000"]      # one image has no scatter, a quiet Sun no active region
+    assert lines["CC"].split() == ["1.000", "(1.000)", "-", "1.000", "(1.000)"]      # one image has no scatter
     assert lines["net flux"].split()[:2] == ["CC", "-"]
 
 
@@ -75,6 +91,17 @@ def test_notes_tell_of_missing_pixels_assumed_disks_and_values_that_are_hardly_g
     assert "1 true images can hardly be in gauss" in told(weak)[0]
     assert told(weak, limits=(-100, 100)) == []
     assert "can hardly be in gauss" in told(evaluation(), pair=(Path("a.png"), Path("a.PNG")))[0]
+
+
+def test_the_papers_figures_stand_beside_fits_images_of_the_real_sun_of_their_size_and_bins_alone():
+    def pair(side=1024, generated=(), real=()):
+        data = np.zeros((1, side, side), np.float32)
+        return [Image(data, None if cards is None else fits.Header(cards), None, False) for cards in (generated, real)]
+
+    assert is_comparable(pair(), 8)
+    assert not is_comparable(pair(), 4) and not is_comparable(pair(side=128), 8)
+    for seeded in ({"real": [("SUNSEED", 3)]}, {"generated": [("SUNSEED", 3)]}, {"real": None}, {"generated": None}):
+        assert not is_comparable(pair(**seeded), 8)
 
 
 def test_one_is_singular():

@@ -38,6 +38,21 @@ def test_error_by_distance_adds_up_to_the_error_of_the_disk():
     assert np.sqrt(pooled.profile[2].sum() / pooled.profile[0].sum()) == pytest.approx(pooled.moments["full"].rmse)
 
 
+def test_a_correlation_needs_twenty_bins_and_their_number_is_told():
+    real, disk = magnetogram(2), registered_disk((SIZE, SIZE))
+    generated = real + np.random.default_rng(1).normal(scale=20, size=real.shape)
+    evaluations = [evaluate_image(generated, real, disk, disk_radius=0.98, binning=binning) for binning in (8, 16)]
+    fine, coarse = (evaluation.scores for evaluation in evaluations)
+    assert fine["full_bins"] == evaluations[0].moments["full_binned"].count >= 20
+    assert fine["full_cc_binned"] == evaluations[0].moments["full_binned"].pearson
+    assert 2 <= coarse["full_bins"] < 20 and coarse["bin_pixels"] == 16
+    assert math.isnan(coarse["full_cc_binned"]) and math.isnan(coarse["full_ccc_binned"])
+    together = summary_of(pool([evaluations[1]] * 3))
+    assert together["metrics"]["full_cc_binned"]["images"] == 0
+    assert together["pooled"]["full_bins"] == 3 * coarse["full_bins"] >= 20          # enough of them all together
+    assert together["pooled"]["full_cc_binned"] == pytest.approx(evaluations[1].moments["full_binned"].pearson)
+
+
 def test_a_disk_without_a_value_in_both_images_is_refused():
     field = magnetogram(0)
     with pytest.raises(UserError, match=r"no pixel within 0\.98 solar radii"):

@@ -16,6 +16,7 @@ from pix2pixcc.images import verification
 from pix2pixcc.images.cubes import Channel, write_cube
 from pix2pixcc.images.files import read_image, write_image
 from pix2pixcc.images.verification import Summary, verify_dataset
+from pix2pixcc.pipeline import Scaling
 from pix2pixcc.utils import UserError
 
 FLAGS = {"input_ch": 2, "target_ch": 1, "n_workers": 0, "progress": False}
@@ -72,8 +73,9 @@ def test_a_file_checked_for_other_channels_is_read_again(pairs, reads, tmp_path)
 
 
 @pytest.mark.parametrize("content", [
-    "", "[]", "{}", '{"format": 1, "files": {"a": 3}}', '{"format": 1, "files": {"a": {"size": 3}}}',
-    '{"format": 0, "files": {}}', '{"format": 1, "files": null}'])
+    "", "[]", "{}", '{"format": 2, "cards": {}, "files": {"a": 3}}', '{"format": 2, "cards": {}, "files": {"a": [3]}}',
+    '{"format": 2, "cards": {}, "files": {"a": {"size": 3}}}', '{"format": 1, "files": {}}',
+    '{"format": 2, "cards": {"a": 3}, "files": {}}', '{"format": 2, "cards": {}, "files": null}'])
 def test_a_damaged_memory_is_as_good_as_none(pairs, reads, tmp_path, content):
     (tmp_path / "files.json").write_text(content)
     verify_dataset(pairs, **FLAGS, remember=tmp_path / "files.json")
@@ -183,3 +185,103 @@ def test_a_check_that_is_killed_has_saved_what_it_knew_a_minute_ago(pairs, tmp_p
 def test_the_bar_knows_how_many_files_there_are(pairs, capsys):
     verify_dataset(pairs, **FLAGS | {"progress": True})
     assert "12/12" in capsys.readouterr().err
+
+
+AIA = [f"SDO/AIA {passband}" for passband in ("304", "193")]
+
+
+def cubes(folder, *inputs, header=None):
+    """Pairs of cubes with two inputs each, named as `inputs` say, and a magnetogram."""
+    pairs = []
+    for k, names in enumerate(inputs):
+        pairs.append((folder / "Input" / f"{k}.fits", folder / "Target" / f"{k}.fits"))
+        described = [Channel.euv(name, f"2011-01-0{k + 1}T00:00:00") for name in names]
+        for path, data, channels in zip(pairs[-1], (np.full((2, 16, 16), 99.0), np.zeros((1, 16, 16))),
+                                        (described, [Channel.magnetogram("SDO/HMI magnetogram", "")]), strict=True):
+            path.parent.mkdir(exist_ok=True)
+            write_cube(path, data, header or fits.Header(), channels)
+    return pairs
+
+
+@pytest.mark.parametrize("names", [AIA[::-1], ["SDO/AIA 304", "SDO/AIA 171"], ["STEREO/EUVI-A 304", "SDO/AIA 193"]])
+@pytest.mark.parametrize("place", [0, 2])
+def test_channels_of_another_name_or_order_are_listed_with_what_they_are(tmp_path, names, place):
+    said = [AIA, AIA, AIA]
+    said[place] = names
+    with pytest.raises(UserError) as error:
+        verify_dataset(cubes(tmp_path, *said), **FLAGS, check_cards=False)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 2 and f"Input/{place}.fits holds {names[0].replace('-A', '')}, {names[1]}, " in lines[1]
+    assert lines[1].endswith("prepare all inputs with the same channels in the same order "
+                             "(pix2pixCC_Prepare.py --channels)")
+    assert "1.fits holds SDO/AIA 304, SDO/AIA 193;" in lines[1] or "0.fits holds SDO/AIA 304, SDO/AIA 193;" in lines[1]
+
+
+def test_a_file_without_cards_among_files_with_cards_is_listed(tmp_path):
+    pairs = cubes(tmp_path, AIA, AIA, AIA)
+    write_image(pairs[1][0], np.full((2, 16, 16), 99.0))
+    with pytest.raises(UserError, match=r"1 of 6.*\n.*Input/1\.fits holds no cards of its channels, 0\.fits holds SDO"):
+        verify_dataset(pairs, **FLAGS)
+
+
+def test_both_stereo_spacecraft_may_stand_in_one_set(tmp_path):
+    pairs = cubes(tmp_path, ["STEREO/EUVI-A 304", "STEREO/EUVI-A 195"], ["STEREO/EUVI-B 304", "STEREO/EUVI-B 195"])
+    assert verify_dataset(pairs, **FLAGS)[0].channels[0].name == "STEREO/EUVI-A 304"
+
+
+def test_a_unit_that_contradicts_the_others_is_listed(tmp_path):
+    pairs = cubes(tmp_path, AIA, AIA, AIA, AIA)
+    for k, unit in enumerate(("Gauss", "G", "Mx/cm^2")):
+        fits.setval(pairs[k][1], "BUNIT", value=unit)
+    verify_dataset(pairs, **FLAGS)
+    fits.setval(pairs[1][1], "BUNIT", value="kG")
+    with pytest.raises(UserError, match=r"1 of 8.*\n.*Target/1\.fits is in kg \(BUNIT\), 0\.fits in gauss; convert"):
+        verify_dataset(pairs, **FLAGS)
+
+
+def test_pixels_of_another_type_are_listed(pairs):
+    np.save(pairs[0][0].with_name("a.npy"), np.zeros((2, 16, 16), np.int16))
+    np.save(pairs[0][0].with_name("b.npy"), np.zeros((2, 16, 16), np.float64))
+    inputs = [pairs[0][0], pairs[1][0], *(pairs[0][0].with_name(name) for name in ("a.npy", "b.npy"))]
+    with pytest.raises(UserError, match=r"1 of 8.*\n.*a\.npy holds int16, 0\.fits floating-point numbers; save all in"):
+        verify_dataset([(path, pairs[k][1]) for k, path in enumerate(inputs)], **FLAGS)
+
+
+def test_the_values_of_every_file_must_suit_the_limits_not_those_of_the_first_alone(pairs):
+    write_image(pairs[3][0], np.stack([np.full((16, 16), 3.0), np.full((16, 16), 3e4)]).astype(np.float32))
+    far = Scaling((0.0, 0.0), (5.0, 5.0), (False, False)).far_outside
+    with pytest.raises(UserError, match=r"1 of 12.*\n.*Input/3\.fits: channel 2 runs from 30000 to 30000, far "
+                                        r"outside its limits 0 \.\. 5; .* set --saturation_lower_limit_input"):
+        verify_dataset(pairs, **FLAGS, far_outside=(far, None))
+    log = Scaling((1.0, 1.0), (200.0, 200.0), (True, True)).far_outside
+    with pytest.raises(UserError, match=r"2 of 12.*\n.*Input/0\.fits: channel 1 runs from 0 to 0, all of it below"):
+        verify_dataset(pairs, **FLAGS, far_outside=(log, None))      # 0 and 1
+
+
+@pytest.mark.parametrize(("keyword", "value", "words"), [
+    ("HGLN_OBS", -95.0, r"two observers saw them \(HGLN_OBS -95\.00 and 87\.00 degrees\)"),
+    ("DATE-OBS", "2011-01-08T00:00:00", "two times")])
+def test_a_pair_of_two_observers_or_times_is_listed(tmp_path, keyword, value, words):
+    header = fits.Header([("HGLN_OBS", 87.0), ("DATE-OBS", "2011-01-01T00:00:00")])
+    pairs = cubes(tmp_path, AIA, AIA, header=header)
+    verify_dataset(pairs, **FLAGS)
+    fits.setval(pairs[1][0], keyword, value=value)
+    with pytest.raises(UserError, match=rf"1 of 4.*\n.*Input/1\.fits and its target .*Target/1\.fits: by .*{words}"):
+        verify_dataset(pairs, **FLAGS, remember=tmp_path / "files.json")
+    with pytest.raises(UserError, match=words):                     # what is remembered tells it as well
+        verify_dataset(pairs, **FLAGS, remember=tmp_path / "files.json")
+
+
+def test_what_is_remembered_of_a_file_is_one_line_and_the_cards_stand_there_once(tmp_path):
+    memory = tmp_path / "files.json"
+    verify_dataset(cubes(tmp_path, *[AIA] * 8), **FLAGS, remember=memory)
+    content = json.loads(memory.read_text())
+    assert len(content["files"]) == 16 and len(content["cards"]) == 2
+    assert all(len(key) + len(json.dumps(found)) < 300 + len(str(tmp_path)) for key, found in content["files"].items())
+
+
+def test_files_that_are_no_longer_of_the_set_are_forgotten(pairs, tmp_path):
+    verify_dataset(pairs, **FLAGS, remember=tmp_path / "files.json")
+    write_image(pairs[0][0], np.zeros((2, 16, 16)))
+    verify_dataset(pairs[:3], **FLAGS, remember=tmp_path / "files.json")
+    assert len(remembered(tmp_path / "files.json")) == 6

@@ -9,7 +9,7 @@ from pix2pixcc.images.cubes import Channel
 from pix2pixcc.images.files import Image
 from pix2pixcc.options import parse, scaling_flags, train_parser
 from pix2pixcc.pipeline import Scaling
-from pix2pixcc.training.data import ScalingFlags, find_training_data, hold_out
+from pix2pixcc.training.data import ScalingFlags, find_training_data
 from pix2pixcc.utils import UserError
 
 
@@ -36,15 +36,6 @@ def test_a_data_set_is_the_same_wherever_it_lies(tmp_path):
 def test_a_run_ends_after_its_epochs_or_its_iterations(tmp_path):
     data = find(*write_cubes(tmp_path / "data", count=5))
     assert [data.last_iteration(*flags) for flags in ((3, None), (3, 7), (3, 700))] == [15, 7, 15]
-
-
-def test_the_latest_in_time_are_held_out():
-    pairs = [(Path(f"aia_2011{month:02d}01_000000.fits"), Path(f"hmi_{month}.fits")) for month in (5, 1, 9, 3)]
-    training, validation = hold_out(pairs, 0.5)
-    assert [pair[0].name[8:10] for pair in training] == ["01", "03"]
-    assert [pair[0].name[8:10] for pair in validation] == ["05", "09"]
-    with pytest.raises(UserError, match="--val_fraction"):
-        hold_out(pairs, 0.99)
 
 
 @pytest.mark.parametrize("n_downsample, n_D, words", [(5, 1, "at most 4"), (2, 3, "96 pixels"), (4, 1, None)])
