@@ -136,7 +136,7 @@ def main(argv: list[str] | None = None) -> int | None:
             print(f"shard        {part} of {parts}: {len(jobs)} of {len(planned.jobs)} times")
         finished = opt.dry_run or work(jobs, opt.n_workers, opt.strict, tally)
         report.remember_pixels(out / INDEX_NAME, records, tally, request.settings)
-        tally.skipped |= tally.pixel_problems | report.duplicates(records, names, tally)
+        tally.skipped |= report.bad_pixels(tally) | report.duplicates(records, names, tally)
         suffix = f"_{part}of{parts}" if parts > 1 else ""
         report.write_lists(out, tally, suffix)
         report.print_summary(out, tally, suffix)

@@ -27,6 +27,7 @@ class Tally:
     missing: list[Missing] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     pixel_problems: dict[str, str] = field(default_factory=dict)
+    replaced: dict[str, str] = field(default_factory=dict)      # path of a bad file -> path of what was taken instead
     used: set[str] = field(default_factory=set)
     cubes: set[Path] = field(default_factory=set)
 
@@ -34,10 +35,17 @@ class Tally:
         """Count the outcome of a job."""
         self.jobs[outcome.state] += 1
         self.pixel_problems |= outcome.problems
+        self.replaced |= outcome.replaced
         self.used |= set(outcome.sources)
         self.cubes |= {Path(path) for path in outcome.paths}
         if outcome.missing is not None:
             self.missing.append(outcome.missing)
+
+
+def bad_pixels(tally: Tally) -> dict[str, str]:
+    """Return the files whose pixels were bad, and what was taken in their place."""
+    return {path: f"{reason}; replaced by {tally.replaced[path]}" if path in tally.replaced else reason
+            for path, reason in tally.pixel_problems.items()}
 
 
 def bad_headers(records: list[Record], names: set[str]) -> dict[str, str]:
@@ -122,6 +130,8 @@ def print_summary(out: Path, tally: Tally, suffix: str) -> None:
     if tally.missing:
         print(f"missing      {len(tally.missing)} images, listed in {out / f'missing{suffix}.csv'}")
         print("\n".join("  " + line for line in describe_missing(tally.missing, SHOWN)))
+    for path, other in list(tally.replaced.items())[:SHOWN]:
+        print(f"replaced     {path} by {other}: {tally.pixel_problems.get(path, 'it is bad')}")
     if tally.skipped:
         print(f"skipped      {len(tally.skipped)} files, listed in {out / f'skipped{suffix}.csv'}")
         for kind, count in Counter(kind_of(reason) for reason in tally.skipped.values()).most_common():
