@@ -26,7 +26,7 @@ _LONG_FIRST_S = 720.0       # so near to the nearest magnetogram, one of 720 s i
 
 @dataclass(frozen=True)
 class Choice:
-    """The files that may fill one channel, the best first: those of one exposure, for a reference of other times too."""
+    """The files that may fill one channel, the best first: those of one exposure, in a reference of other times too."""
 
     name: str
     candidates: tuple[Record, ...]

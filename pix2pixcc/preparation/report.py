@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from pix2pixcc.preparation.cubes import Job, Outcome
-from pix2pixcc.preparation.index import FOREIGN, Record, save_index
+from pix2pixcc.preparation.index import Record, save_index
 from pix2pixcc.preparation.pairing import Missing, describe_missing, tracks_of
 from pix2pixcc.preparation.settings import Settings
+from pix2pixcc.solar.quality import FOREIGN
 from pix2pixcc.utils import UserError, atomic_path, time_in_name
 
 SHOWN = 10                         # lines of a list that is in a file as a whole
@@ -98,7 +99,7 @@ def _observer_and_time(path: Path) -> tuple[str, datetime]:
 
 def refuse(skipped: dict[str, str]) -> None:
     """Stop with a `UserError` at what would be skipped (--strict); images of other instruments are not a fault."""
-    skipped = {path: reason for path, reason in skipped.items() if reason != FOREIGN}
+    skipped = {path: reason for path, reason in skipped.items() if not reason.startswith(FOREIGN)}
     for path, reason in skipped.items():
         more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
         raise UserError(f"--strict: {path}: {reason}{more}")

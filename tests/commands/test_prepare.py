@@ -261,10 +261,11 @@ def half_lost(data):
 
 
 FAULTS = {
-    "QUALITY": (("171",), lambda path: set_cards(path, QUALITY=0x40000000), "QUALITY = 0x40000000"),
+    "QUALITY": (("171",), lambda path: set_cards(path, QUALITY=0x40002000), "QUALITY = 0x40002000"),
     "missing keyword": (("171",), lambda path: set_cards(path, EXPTIME=None), "keyword EXPTIME is missing"),
     "missing pointing": (("171",), lambda path: set_cards(path, CDELT1=None), "CDELT1 is missing"),
-    "odd scale of time": (("171",), lambda path: set_cards(path, TIMESYS=""), "Scale '' is not in the allowed scales"),
+    "odd system of time": (("171",), lambda path: set_cards(path, TIMESYS="MARS"), "keyword TIMESYS = 'MARS' is no"),
+    "field strength": (("HMI",), lambda path: set_pixels(path, np.abs), "no negative pixel on the disk"),
     "zero exposure": (("171",), lambda path: set_cards(path, EXPTIME=0.0), "EXPTIME = 0"),
     "truncated": (("171",), lambda path: path.write_bytes(path.read_bytes()[:-3000]), "truncated"),
     "unreadable": (("171",), lambda path: path.write_text("404 not found"), "not a FITS file"),

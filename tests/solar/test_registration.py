@@ -187,7 +187,7 @@ def test_a_telescope_that_looks_away_from_the_sun_is_refused_by_name():
                                      "OBSRVTRY"])
 def test_a_missing_keyword_is_named_with_its_file(tmp_path, keyword):
     header = real_header(EUVI_A)
-    others = {"DSUN_OBS": ("HAEX_OBS", "HEEX_OBS"), "DATE-OBS": ("DATE-AVG",)}      # would do instead
+    others = {"DSUN_OBS": ("HAEX_OBS", "HEEX_OBS", "HEQX_OBS", "HCIX_OBS"), "DATE-OBS": ("DATE-AVG",)}   # would do
     for gone in (keyword, *others.get(keyword, ())):
         del header[gone]
     fits.PrimaryHDU(read_observation(EUVI_A).data, header).writeto(tmp_path / "euvi.fts", output_verify="ignore")
