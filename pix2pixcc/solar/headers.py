@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -144,10 +144,14 @@ def registered_header(header: fits.Header, size: int, source: GenericMap | None 
 
 
 def mean_header(headers: Sequence[fits.Header]) -> fits.Header:
-    """Return the header of a stack of one observer's registered images: the first one's, at the mean time and place."""
+    """Return the header of a stack of one observer's registered images: the first one's, at the mean time and place.
+
+    DATE-OBS is rounded to the second, which the file is called after.
+    """
     longitude = float(np.unwrap([header["HGLN_OBS"] for header in headers], period=360).mean())
     latitude, distance = (float(np.mean([header[key] for header in headers])) for key in ("HGLT_OBS", "DSUN_OBS"))
     start, middle = (mean_time([parse_utc(header[key]) for header in headers]) for key in ("DATE-OBS", "DATE-AVG"))
+    start = (start + timedelta(seconds=0.5)).replace(microsecond=0)
     mean = headers[0].copy()
     mean.update(_registered_sky(int(mean["NAXIS1"]), (longitude, latitude, distance), (start, middle)))
     if len(headers) > 1:

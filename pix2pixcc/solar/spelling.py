@@ -166,7 +166,7 @@ def _spell_axes(header: StandardHeader, place: str | os.PathLike) -> None:
         if is_blank(kind):
             header.remove(f"CTYPE{axis}", ignore_missing=True)
         elif not isinstance(kind, str):
-            raise UserError(f"{place}: keyword CTYPE{axis} = {kind!r} should be {'HPLN' if axis == '1' else 'HPLT'}-TAN")
+            raise UserError(f"{place}: keyword CTYPE{axis} = {kind!r} should be HPL{'NT'[axis == '2']}-TAN")
         else:
             header[f"CTYPE{axis}"] = _AXES.get(kind.strip().upper(), kind)
 

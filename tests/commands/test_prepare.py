@@ -128,7 +128,7 @@ def set_pixels(path, change):
 # Training sets
 
 def test_pairs_become_cubes_of_one_name_in_the_folders_that_train_and_test_read(two_times, tmp_path, capsys):
-    assert prepare("train", two_times, tmp_path, "--test_dates", "2011-03-08") == 0
+    assert prepare("train", two_times, tmp_path, "--test_dates", "2011-03-08", "--test_gap", "1") == 0
     for side in ("Input", "Target"):
         assert cubes(tmp_path / "Train" / side) == ["sdo_20110305_120004.fits"]
         assert cubes(tmp_path / "Test" / side) == ["sdo_20110308_120004.fits"]
@@ -165,7 +165,8 @@ def test_any_list_of_passbands_in_its_order(tmp_path, passbands):
 def test_a_frontside_reference_makes_seven_channels_and_keeps_the_test_unseen(tmp_path, capsys):
     days = [0, 27.25, 54.5, 58]
     raw = write_archive(tmp_path / "raw", [NOON + timedelta(days=day) for day in days])
-    assert prepare("train", raw, tmp_path / "out", "--frontside_reference", "--test_dates", "2011-04-01") == 0
+    assert prepare("train", raw, tmp_path / "out", "--frontside_reference", "--test_dates", "2011-04-01",
+                   "--test_gap", "1") == 0
     assert cubes(tmp_path / "out" / "Test" / "Input") == ["sdo_20110401_180004.fits"]
     header = fits.getheader(tmp_path / "out/Test/Input/sdo_20110401_180004.fits")
     assert header["NAXIS3"] == 7
@@ -181,11 +182,17 @@ def test_a_frontside_reference_makes_seven_channels_and_keeps_the_test_unseen(tm
     assert cubes(tmp_path / "told" / "Train" / "Input") == ["sdo_20110429_000004.fits"]
 
 
+def test_no_pair_of_the_default_training_set_shows_the_disk_of_a_test_pair(two_times, tmp_path, capsys):
+    assert prepare("train", two_times, tmp_path, "--test_dates", "2011-03-08") == 0
+    assert cubes(tmp_path / "Train") == [] and cubes(tmp_path / "Test" / "Input") == ["sdo_20110308_120004.fits"]
+    assert "1 dropped, which saw the Sun within 13.6 days of a test pair" in capsys.readouterr().out
+
+
 def test_a_test_set_chosen_after_its_pairs_were_written_for_training_is_refused(two_times, tmp_path):
     prepare("train", two_times, tmp_path)
     message = "already holds 1 pairs that show the Sun of the test set, the first of 2011-03-08T12:00"
     with pytest.raises(UserError, match=message):
-        prepare("train", two_times, tmp_path, "--test_dates", "2011-03-08")
+        prepare("train", two_times, tmp_path, "--test_dates", "2011-03-08", "--test_gap", "1")
     assert cubes(tmp_path / "Test") == []
 
 

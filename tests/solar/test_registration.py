@@ -214,6 +214,19 @@ def test_a_channel_says_what_it_is_and_when():
                      ("SDO/AIA 171", "2011-02-15T00:00:00")]
 
 
+@pytest.mark.parametrize(("cadence", "name", "series"), [
+    (45.0, "x.fits", "M45s"), ("720", "x.fits", "M720s"), (None, "hmi.m_45s.20110301_TAI.magnetogram.fits", "M45s"),
+    (None, "x.fits", "")])
+def test_a_magnetogram_says_its_series(tmp_path, cadence, name, series):
+    header = rescaled(magnetogram_header(), 64)
+    del header["CADENCE"]
+    if cadence is not None:
+        header["CADENCE"] = cadence
+    field = np.random.default_rng(0).normal(0, 10, (64, 64)).astype(np.float32)
+    fits.PrimaryHDU(field, header).writeto(tmp_path / name, output_verify="ignore")
+    assert prepare_channel(tmp_path / name, 32)[1].series == series
+
+
 def test_a_dark_image_cannot_be_scaled():
     with pytest.raises(UserError, match="median on the disk is 0"):
         normalise_euv(np.zeros((64, 64), np.float32))
