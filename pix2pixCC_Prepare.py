@@ -13,7 +13,13 @@ from __future__ import annotations
 import argparse
 
 from pix2pixcc.options import COUNT, POSITIVE, Help, command_parser, share
-from pix2pixcc.preparation.settings import MAX_MISSING, REFERENCE_TOLERANCE_MINUTES, SIZE, TOLERANCE_MINUTES
+from pix2pixcc.preparation.settings import (
+    MAX_MISSING,
+    REFERENCE_TOLERANCE_MINUTES,
+    SIZE,
+    TEST_GAP_DAYS,
+    TOLERANCE_MINUTES,
+)
 from pix2pixcc.solar.instruments import AIA_OF_EUVI, EUVI_OF_AIA
 from pix2pixcc.utils import UserError, available_cores, limit_spinning, run_command
 
@@ -41,9 +47,9 @@ def make_parser() -> argparse.ArgumentParser:
         help="months to test on: 9 10 (of every year), or 2014-09 (default: none)")
     add("--test_dates", nargs="+", default=[], metavar="DATE",
         help="days to test on: 2011-03-05, or 2011-03-01:2011-03-31 (default: none)")
-    add("--test_gap", type=POSITIVE, default=1.0,
-        help="drop training pairs within this many days of a test time (13.6: no active region is shared), also by way "
-        "of references")
+    add("--test_gap", type=POSITIVE, default=TEST_GAP_DAYS,
+        help="drop training pairs within this many days of a test time, also by way of references (half a rotation: no "
+        "active region is shared)")
     add("--allow_overlap", action="store_true", help="keep them all")
     return parser
 
@@ -64,7 +70,8 @@ def add_flags(parser: argparse.ArgumentParser, channels: str, passbands: list[st
     add("--tolerance", type=POSITIVE, default=tolerance, help="minutes that an image may lie off the others")
     add("--reference_tolerance", type=POSITIVE, default=REFERENCE_TOLERANCE_MINUTES,
         help="minutes that a reference image may lie off the reference time; the nearest is taken")
-    add("--cadence", default=None, help="times to take: 12h, 30m, 1d, counted from 0 UT (default: all that are there)")
+    add("--cadence", default=None,
+        help="times to take: 12h, 30m, 1d, the same every day from 0 UT (default: all that are there)")
     add = parser.add_argument_group("quality").add_argument
     add("--max_missing", type=share, default=MAX_MISSING, help="greatest share of missing pixels on the disk")
     add("--strict", action="store_true", help="stop at the first bad file instead of skipping it")
@@ -136,7 +143,7 @@ def main(argv: list[str] | None = None) -> int | None:
             print(f"shard        {part} of {parts}: {len(jobs)} of {len(planned.jobs)} times")
         finished = opt.dry_run or work(jobs, opt.n_workers, opt.strict, tally)
         report.remember_pixels(out / INDEX_NAME, records, tally, request.settings)
-        tally.skipped |= tally.pixel_problems | report.duplicates(records, names, tally)
+        tally.skipped |= report.bad_pixels(tally) | report.duplicates(records, names, tally)
         suffix = f"_{part}of{parts}" if parts > 1 else ""
         report.write_lists(out, tally, suffix)
         report.print_summary(out, tally, suffix)

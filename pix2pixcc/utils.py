@@ -124,7 +124,7 @@ def file_sha256(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-_TIME = re.compile(r"(?<!\d)(?=(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})[T_ \-.]?"
+_TIME = re.compile(r"(?<!\d)(?=(\d{4})[-_.]?(\d{2})[-_.]?(\d{2})[Tt_ \-.]?"
                    r"(\d{2})[-_:.h]?(\d{2})(?:[-_:.m]?(\d{2}))?(?!\d))")
 
 

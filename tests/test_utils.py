@@ -28,6 +28,8 @@ from pix2pixcc.utils import (
     ("2011-03-05T12:04:03", datetime(2011, 3, 5, 12, 4, 3)),
     ("hmi.M_720s.20110213_103600_TAI", datetime(2011, 2, 13, 10, 36)),
     ("aia_20110305_1204", datetime(2011, 3, 5, 12, 4)), ("20110305120403", datetime(2011, 3, 5, 12, 4, 3)),
+    ("aia_lev1_171a_2011_02_15t00_00_00_34z_image_lev1", datetime(2011, 2, 15)),
+    ("20110305t120403z", datetime(2011, 3, 5, 12, 4, 3)), ("hmi_m_720s_2011_02_15_00_00_00_tai", datetime(2011, 2, 15)),
     ("image_12345678_1", None), ("sun_20111305_120403", None), ("plain", None)])
 def test_the_time_in_a_name(name, time):
     assert time_in_name(name) == time

@@ -68,7 +68,8 @@ def raw_sources(records: Sequence[Record], channels: Sequence[Channel], *, size:
     sources = []
     for group in groups:
         chosen = [choice.candidates[0] for choice in group.choices]
-        name = stem_of(chosen[0].path) if len(chosen) == 1 else stem_of_group(group, chosen)
+        alone = len(group.choices) == 1 and len(group.choices[0].candidates) == 1       # no other file may fill in
+        name = stem_of(chosen[0].path) if alone else stem_of_group(group, chosen)
         when = f"{group.observer} {group.time:%Y-%m-%dT%H:%M:%S}"
         sources.append(Source(name, when, partial(prepared_image, group, size, read)))
     lines = describe_missing(missing)

@@ -68,7 +68,14 @@ def open_image(path: str | os.PathLike, check_shape: CheckShape | None = None, *
 
 def is_number(value: object) -> TypeGuard[int | float]:
     """Return whether the value of a keyword is a finite number."""
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def is_blank(value: object) -> bool:
+    """Return whether a keyword's value says that there is none: absent, empty, NaN, or JSOC's '(MISSING)'."""
+    if value is None or isinstance(value, fits.card.Undefined):
+        return True
+    return str(value).strip().strip("()").lower() in ("", "nan", "-nan", "+nan", "missing", "n/a")
 
 
 def required(header: fits.Header, keyword: str, path: str | os.PathLike | None = None) -> str | float | int | bool:
@@ -77,7 +84,7 @@ def required(header: fits.Header, keyword: str, path: str | os.PathLike | None =
         value = header[keyword]
     except (KeyError, VerifyError):
         value = None
-    if value is None or isinstance(value, fits.card.Undefined) or value == "":
+    if is_blank(value) and not isinstance(value, float):
         raise UserError(f"{path or 'FITS header'}: keyword {keyword} is missing; "
                         "download the file again, or leave it out")
     return value
@@ -87,8 +94,8 @@ def required_number(header: fits.Header, keyword: str, path: str | os.PathLike |
     """Return the value of a keyword as a finite number, or raise a `UserError` that names it and the file."""
     value = required(header, keyword, path)
     try:
-        number = float(value)
-    except ValueError:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (ValueError, TypeError):
         number = math.nan
     if not math.isfinite(number):
         raise UserError(f"{path or 'FITS header'}: keyword {keyword} = {value!r} should be a number")

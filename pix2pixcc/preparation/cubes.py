@@ -88,7 +88,7 @@ def _prepare_choice(choice: Choice, group: Group, settings: Settings, problems: 
 
 def prepare_group(group: Group, size: int, *, max_missing: float = MAX_MISSING,
                   read: Callable[[str], Observation] | None = None) -> Prepared:
-    """Read, calibrate and register one image of each channel, falling back on the next best where one is bad.
+    """Read, calibrate and register one image of each channel, falling back on its next candidate where one is bad.
 
     The cube has `size` pixels on a side; a disk may lack the share `max_missing` of its pixels; `read` gives the image
     of a record's path, by default from the file there.
@@ -130,6 +130,7 @@ class Outcome:
     problems: dict[str, str]
     sources: list[str] = field(default_factory=list)
     missing: Missing | None = None
+    replaced: dict[str, str] = field(default_factory=dict)      # path of a bad file -> path of what was taken instead
 
 
 def _key(job: Job, sources: Sequence[Record]) -> str:
@@ -161,12 +162,19 @@ def _expected_sources(job: Job) -> list[list[Record]] | None:
     return sources
 
 
-def _known_problems(job: Job, sources: Sequence[Sequence[Record]]) -> dict[str, str]:
-    """Return what is known to be bad of the candidates that go before `sources`, the files of each channel."""
-    return {record.path: _known_problem(record, job.settings)
-            for group, some in zip(job.groups, sources, strict=True)
+def _passed_over(job: Job, sources: Sequence[Sequence[Record]]) -> list[tuple[Record, Record]]:
+    """Return the candidates that go before `sources`, the files of each channel, each with the file taken instead."""
+    return [(record, source) for group, some in zip(job.groups, sources, strict=True)
             for choice, source in zip(group.choices, some, strict=True)
-            for record in choice.candidates[:choice.candidates.index(source)]}
+            for record in choice.candidates[:choice.candidates.index(source)]]
+
+
+def _known_problems(job: Job, sources: Sequence[Sequence[Record]]) -> dict[str, str]:
+    return {record.path: _known_problem(record, job.settings) for record, _ in _passed_over(job, sources)}
+
+
+def _replaced(job: Job, sources: Sequence[Sequence[Record]]) -> dict[str, str]:
+    return {record.path: source.path for record, source in _passed_over(job, sources)}
 
 
 def make_cubes(job: Job) -> Outcome:
@@ -175,7 +183,8 @@ def make_cubes(job: Job) -> Outcome:
     if expected is not None:
         paths, key, sources = _names(job, expected)
         if all(_is_finished(path, key) for path in paths):
-            return Outcome("present", job, list(map(str, paths)), _known_problems(job, expected), sources)
+            return Outcome("present", job, list(map(str, paths)), _known_problems(job, expected), sources,
+                           replaced=_replaced(job, expected))
     problems: dict[str, str] = {}
     prepared = []
     try:
@@ -190,7 +199,8 @@ def make_cubes(job: Job) -> Outcome:
         for k, record in enumerate(cube.sources, 1):      # a header is ASCII
             cube.header[f"FILE{k}"] = os.path.basename(record.path).encode("unicode_escape").decode()
         write_cube(path, cube.data, cube.header, cube.channels)
-    return Outcome("written", job, list(map(str, paths)), problems, sources)
+    return Outcome("written", job, list(map(str, paths)), problems, sources,
+                   replaced=_replaced(job, [cube.sources for cube in prepared]))
 
 
 def _names(job: Job, sources: Sequence[Sequence[Record]]) -> tuple[list[Path], str, list[str]]:

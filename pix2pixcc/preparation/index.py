@@ -20,13 +20,14 @@ from tqdm import tqdm
 from pix2pixcc.images.fits import is_number
 from pix2pixcc.parallel.workers import in_parallel
 from pix2pixcc.solar.headers import registered_header
-from pix2pixcc.solar.instruments import SDO, spacecraft_of
+from pix2pixcc.solar.instruments import MAGNETOGRAM, SDO, spacecraft_of
 from pix2pixcc.solar.observations import identify, read_header
-from pix2pixcc.solar.quality import header_problem
+from pix2pixcc.solar.quality import foreign_problem, header_problem
+from pix2pixcc.solar.quality_bits import is_near_real_time
+from pix2pixcc.solar.spelling import standard_header
 from pix2pixcc.utils import UserError, atomic_path
 
 RAW_SUFFIXES = (".fits", ".fts", ".fit", ".fits.gz", ".fts.gz", ".fit.gz", ".fz")
-FOREIGN = "no AIA, HMI or EUVI image"
 PRELOAD = ("pix2pixcc.preparation.cubes", "sunpy.map")      # what workers need and takes seconds to import
 _SAVE_EVERY_S = 60.0               # an interrupted scan loses at most this much
 
@@ -118,10 +119,11 @@ def record_of_header(record: Record, header: fits.Header) -> Record:
             return replace(record, problem="a prepared cube, not a raw observation")
         identified = identify(header, record.path)
         if identified is None:
-            return replace(record, problem=FOREIGN)
+            return replace(record, problem=foreign_problem(header, record.path))
         name, when = identified
+        header = standard_header(header, record.path)
         record = replace(record, name=name, time=when.isoformat(), problem=header_problem(header) or "",
-                         level=_level(header), missing=int(_number(header, "NMISSING", "MISSVALS")),
+                         level=_level(header, name), missing=int(_number(header, "NMISSING", "MISSVALS")),
                          cadence=_number(header, "CADENCE"), pixels=int(header["NAXIS1"]) * int(header["NAXIS2"]))
         return record if record.problem else replace(record, longitude=_longitude(header, name))
     # Headers can be wrong in any way, and SunPy and wcslib raise anything.
@@ -138,9 +140,11 @@ def _number(header: fits.Header, *keywords: str) -> float:
     return next((float(value) for keyword in keywords if is_number(value := header.get(keyword))), 0.0)
 
 
-def _level(header: fits.Header) -> float:
+def _level(header: fits.Header, name: str) -> float:
     # EUVI has no level keyword; OFFSETCR is the bias that SolarSoft's secchi_prep took off (level 1).
-    return _number(header, "LVL_NUM") if "LVL_NUM" in header else float(_number(header, "OFFSETCR") > 0)
+    level = _number(header, "LVL_NUM") if "LVL_NUM" in header else float(_number(header, "OFFSETCR") > 0)
+    provisional = spacecraft_of(name) is SDO and is_near_real_time(header, "HMI" if name == MAGNETOGRAM else "AIA")
+    return level - 10 if provisional else level
 
 
 def _longitude(header: fits.Header, name: str) -> float:

@@ -1,6 +1,7 @@
 """Which raw files belong together: of one time and observer, and the frontside of when the farside last faced Earth.
 
-Records of an index are paired; no file is opened. An image serves one time only (a reference may serve several).
+Records of an index are paired; no file is opened. An image serves one time only (a reference may serve several), and
+only another file of its exposure may stand in for it: an image of another time would be under a name not its own.
 """
 from __future__ import annotations
 
@@ -19,12 +20,13 @@ from pix2pixcc.utils import UserError
 
 EPOCH = datetime(1970, 1, 1)
 _SAME_EXPOSURE_S = 5.0      # AIA takes a passband every 12 s, HMI a magnetogram every 45 s
-_CANDIDATES = 8             # how many images a time may fall back on
+_CANDIDATES = 8             # how many files a channel may fall back on
+_LONG_FIRST_S = 720.0       # so near to the nearest magnetogram, one of 720 s is preferred: less noise, the same Sun
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The images that may fill one channel, the best first."""
+    """The files that may fill one channel, the best first: those of one exposure, in a reference of other times too."""
 
     name: str
     candidates: tuple[Record, ...]
@@ -81,17 +83,19 @@ class Track:
             exposure.sort(key=lambda record: record.rank, reverse=True)
         return track
 
-    def near(self, time: float, tolerance: float) -> tuple[Record, ...]:
-        """Return the images within `tolerance` seconds of `time`, the best first.
+    def near(self, time: float, tolerance: float) -> list[list[Record]]:
+        """Return the exposures within `tolerance` seconds of `time`, the nearest first.
 
-        720 s magnetograms go before others, then what is nearer in time, then the better file.
+        Of magnetograms within 12 minutes of the nearest one those of the longer cadence go first.
         """
         first = bisect.bisect_left(self.times, time - tolerance)
         last = bisect.bisect_right(self.times, time + tolerance)
-        long_first = self.name == MAGNETOGRAM
-        order = sorted(range(first, last),
-                       key=lambda k: (-self.exposures[k][0].cadence if long_first else 0, abs(self.times[k] - time)))
-        return tuple(record for k in order[:_CANDIDATES] for record in self.exposures[k])[:_CANDIDATES]
+        order = sorted(range(first, last), key=lambda k: abs(self.times[k] - time))
+        if self.name == MAGNETOGRAM and order:
+            nearest = self.times[order[0]]
+            order.sort(key=lambda k: (-self.exposures[k][0].cadence
+                                      if abs(self.times[k] - nearest) <= _LONG_FIRST_S else 0.0))
+        return [self.exposures[k] for k in order[:_CANDIDATES]]
 
     def nearest(self, time: float) -> Record | None:
         """Return the image closest in time, however far; None if there is none."""
@@ -201,7 +205,7 @@ def _simultaneous(tracks: dict[str, Track], names: Sequence[str], tolerance: flo
         offers = list({round(time / cadence) * cadence for time in offers})
     scored = []
     for time in offers:
-        images = {track.name: found for track in own if (found := track.near(time, tolerance))}
+        images = {track.name: tuple(found[0][:_CANDIDATES]) for track in own if (found := track.near(time, tolerance))}
         if images:
             offsets = [_seconds(found[0].when) - time for found in images.values()]
             scored.append((len(names) - len(images), max(offsets) - min(offsets), time, images))
@@ -225,7 +229,8 @@ def _with_reference(tracks: dict[str, Track], group: Group, reference_names: Seq
                     tolerance: float) -> tuple[Group, list[Missing]]:
     choices, missing = [], []
     for name in reference_names:
-        found = tracks.get(name, Track(name)).near(_seconds(when), 60 * tolerance)
+        exposures = tracks.get(name, Track(name)).near(_seconds(when), 60 * tolerance)
+        found = tuple(record for exposure in exposures for record in exposure)[:_CANDIDATES]
         choices.append(Choice(name, found, is_reference=True))
         if not found:
             missing.append(Missing.beyond(tracks, tolerance, group.observer, group.time, name, when, is_reference=True))

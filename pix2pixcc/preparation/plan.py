@@ -123,11 +123,15 @@ def parse_shard(text: str | None) -> tuple[int, int]:
 
 
 def parse_hours(text: str | None) -> float | None:
-    """Read `--cadence` in hours: `'12h'`, `'30m'`, `'1d'`."""
+    """Read `--cadence` in hours: `'12h'`, `'30m'`, `'1d'`; its times must be the same every day, or every few days."""
     if text is None:
         return None
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(m|min|h|d)", text)
     hours = float(match[1]) * {"m": 1 / 60, "min": 1 / 60, "h": 1, "d": 24}[match[2]] if match else 0
     if hours <= 0:
         raise UserError(f"--cadence {text}: it should be a number and a unit, such as 12h, 30m or 1d")
+    divides = abs(24 / hours - round(24 / hours)) < 1e-9 if hours < 24 else hours % 24 in (0, 12)
+    if not divides:
+        raise UserError(f"--cadence {text}: it should divide a day, such as 6h, 8h or 12h: counted from 0 UT, it would "
+                        "fall on other hours each day")
     return hours

@@ -11,9 +11,10 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from pix2pixcc.preparation.cubes import Job, Outcome
-from pix2pixcc.preparation.index import FOREIGN, Record, save_index
+from pix2pixcc.preparation.index import Record, save_index
 from pix2pixcc.preparation.pairing import Missing, describe_missing, tracks_of
 from pix2pixcc.preparation.settings import Settings
+from pix2pixcc.solar.quality import FOREIGN
 from pix2pixcc.utils import UserError, atomic_path, time_in_name
 
 SHOWN = 10                         # lines of a list that is in a file as a whole
@@ -27,6 +28,7 @@ class Tally:
     missing: list[Missing] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)
     pixel_problems: dict[str, str] = field(default_factory=dict)
+    replaced: dict[str, str] = field(default_factory=dict)      # path of a bad file -> path of what was taken instead
     used: set[str] = field(default_factory=set)
     cubes: set[Path] = field(default_factory=set)
 
@@ -34,10 +36,17 @@ class Tally:
         """Count the outcome of a job."""
         self.jobs[outcome.state] += 1
         self.pixel_problems |= outcome.problems
+        self.replaced |= outcome.replaced
         self.used |= set(outcome.sources)
         self.cubes |= {Path(path) for path in outcome.paths}
         if outcome.missing is not None:
             self.missing.append(outcome.missing)
+
+
+def bad_pixels(tally: Tally) -> dict[str, str]:
+    """Return the files whose pixels were bad, and what was taken in their place."""
+    return {path: f"{reason}; replaced by {tally.replaced[path]}" if path in tally.replaced else reason
+            for path, reason in tally.pixel_problems.items()}
 
 
 def bad_headers(records: list[Record], names: set[str]) -> dict[str, str]:
@@ -90,7 +99,7 @@ def _observer_and_time(path: Path) -> tuple[str, datetime]:
 
 def refuse(skipped: dict[str, str]) -> None:
     """Stop with a `UserError` at what would be skipped (--strict); images of other instruments are not a fault."""
-    skipped = {path: reason for path, reason in skipped.items() if reason != FOREIGN}
+    skipped = {path: reason for path, reason in skipped.items() if not reason.startswith(FOREIGN)}
     for path, reason in skipped.items():
         more = f" (and {len(skipped) - 1} more)" if len(skipped) > 1 else ""
         raise UserError(f"--strict: {path}: {reason}{more}")
@@ -122,6 +131,8 @@ def print_summary(out: Path, tally: Tally, suffix: str) -> None:
     if tally.missing:
         print(f"missing      {len(tally.missing)} images, listed in {out / f'missing{suffix}.csv'}")
         print("\n".join("  " + line for line in describe_missing(tally.missing, SHOWN)))
+    for path, other in list(tally.replaced.items())[:SHOWN]:
+        print(f"replaced     {path} by {other}: {tally.pixel_problems.get(path, 'it is bad')}")
     if tally.skipped:
         print(f"skipped      {len(tally.skipped)} files, listed in {out / f'skipped{suffix}.csv'}")
         for kind, count in Counter(kind_of(reason) for reason in tally.skipped.values()).most_common():

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 SIZE = 1024                                  # pixels on a side
 MAX_MISSING = 0.01                           # share of the disk
 TOLERANCE_MINUTES = {"train": 10.0, "farside": 20.0}
+TEST_GAP_DAYS = 13.6                         # half a rotation: what a test pair shows was on the far side
 REFERENCE_TOLERANCE_MINUTES = 390.0          # archives at 00 and 12 UT have an image within 6 hours of any time
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,24 +12,34 @@ from astropy.io import fits
 from astropy.time import Time
 from astropy.wcs import Wcsprm
 
-from pix2pixcc.images.fits import is_number, required_number
-from pix2pixcc.solar.geometry import RADIUS_FRACTION, RSUN_METRES, angular_radius, scale_keywords
+from pix2pixcc.images.fits import is_number, required, required_number
+from pix2pixcc.solar.geometry import RADIUS_FRACTION, RSUN_METRES, angular_radius
 from pix2pixcc.solar.instruments import spacecraft_of
 from pix2pixcc.solar.observations import identify, mean_time, parse_utc
+from pix2pixcc.solar.spelling import CARRINGTON, PC, POSITION, STONYHURST, standard_header
 from pix2pixcc.utils import UserError
 
 if TYPE_CHECKING:
     from sunpy.map import GenericMap
 
-OBSERVER_CARDS = (("HGLN_OBS", "HGLT_OBS", "DSUN_OBS"), ("CRLN_OBS", "CRLT_OBS", "DSUN_OBS"),
-                  ("HAEX_OBS", "HAEY_OBS", "HAEZ_OBS"), ("HEEX_OBS", "HEEY_OBS", "HEEZ_OBS"))
+_OBSERVER_CARDS = (STONYHURST, CARRINGTON)      # others become Stonyhurst's, but AIA's own:
+_ECLIPTIC = ("HAEX_OBS", "HAEY_OBS", "HAEZ_OBS")
+# All that SunPy needs to know of an image's place; other cards can only stop it.
+_FOR_SUNPY = ("NAXIS1", "NAXIS2", *POSITION, *PC, "CTYPE1", "CTYPE2", "CUNIT1", "CUNIT2", *STONYHURST, *CARRINGTON,
+              *_ECLIPTIC, "DATE-OBS", "DATE-AVG", "DATE-BEG", "DATE-END", "T_OBS", "WAVELNTH", "WAVEUNIT")
 
 
 def has_observer(header: fits.Header) -> bool:
     """Return whether a header says where its observer stood and when, so that its image has a place on the Sun."""
-    placed = any(all(is_number(header.get(key)) for key in keys) for keys in OBSERVER_CARDS)
-    dated = any(header.get(key) for key in ("DATE-OBS", "DATE-AVG", "T_OBS"))
-    return placed and dated and ("CDELT1" in header or "CD1_1" in header)
+    try:
+        header = standard_header(header)
+    except UserError:
+        return False
+    return _is_placed(header) and "DATE-OBS" in header and "CDELT1" in header
+
+
+def _is_placed(header: fits.Header) -> bool:
+    return any(all(is_number(header.get(key)) for key in keys) for keys in _OBSERVER_CARDS)
 
 
 def sunpy_map(header: fits.Header, path: str | os.PathLike | None = None) -> GenericMap:
@@ -39,19 +49,23 @@ def sunpy_map(header: fits.Header, path: str | os.PathLike | None = None) -> Gen
     """
     import sunpy.map  # takes seconds to import: only those who need geometry pay
 
-    for keyword in ("NAXIS1", "NAXIS2", "CRPIX1", "CRPIX2", *scale_keywords(header)):
+    header = standard_header(header, path)
+    for keyword in ("NAXIS1", "NAXIS2", *(key for key in POSITION if key in header or not key.startswith("CRVAL"))):
         required_number(header, keyword, path)
-    if not has_observer(header):
-        missing = next((key for key in OBSERVER_CARDS[0] if not is_number(header.get(key))), "DATE-OBS")
+    if not (_is_placed(header) and "DATE-OBS" in header):
+        missing = next((key for key in STONYHURST if not is_number(header.get(key))), "DATE-OBS")
         raise UserError(f"{path or 'FITS header'}: keyword {missing} is missing, so the observer's place is not known")
-    header = header.copy()
-    header.setdefault("WAVELNTH", 171)          # an EUVI map cannot choose its colours without
-    for keyword in ("CD1_2", "CD2_1") if "CD1_1" in header else ():
-        header.setdefault(keyword, 0.0)         # as the FITS standard has it
+    for axis in "12":
+        required(header, f"CUNIT{axis}", path)
+    texts = {key: str(header[key]) for key in ("TELESCOP", "INSTRUME", "DETECTOR", "OBSRVTRY") if header.get(key)}
+    lean = fits.Header({key: header[key] for key in _FOR_SUNPY if key in header} | texts)
+    lean.setdefault("WAVELNTH", 171)            # an EUVI map cannot choose its colours without
+    lean.setdefault("WAVEUNIT", "Angstrom")
+    lean["RSUN_REF"] = RSUN_METRES              # else it says that it assumes one
     empty = np.broadcast_to(np.float32(0), (int(header["NAXIS2"]), int(header["NAXIS1"])))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return sunpy.map.Map((empty, header))
+        return sunpy.map.Map((empty, lean))
 
 
 def _sky_header(shape: tuple[int, int], wcs: Wcsprm, observer: tuple[float, float, float],
@@ -130,10 +144,14 @@ def registered_header(header: fits.Header, size: int, source: GenericMap | None 
 
 
 def mean_header(headers: Sequence[fits.Header]) -> fits.Header:
-    """Return the header of a stack of one observer's registered images: the first one's, at the mean time and place."""
+    """Return the header of a stack of one observer's registered images: the first one's, at the mean time and place.
+
+    DATE-OBS is rounded to the second, which the file is called after.
+    """
     longitude = float(np.unwrap([header["HGLN_OBS"] for header in headers], period=360).mean())
     latitude, distance = (float(np.mean([header[key] for header in headers])) for key in ("HGLT_OBS", "DSUN_OBS"))
     start, middle = (mean_time([parse_utc(header[key]) for header in headers]) for key in ("DATE-OBS", "DATE-AVG"))
+    start = (start + timedelta(seconds=0.5)).replace(microsecond=0)
     mean = headers[0].copy()
     mean.update(_registered_sky(int(mean["NAXIS1"]), (longitude, latitude, distance), (start, middle)))
     if len(headers) > 1:

@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,20 @@ from astropy.io import fits
 from astropy.io.fits.verify import VerifyError
 from astropy.utils.exceptions import AstropyUserWarning
 
-from pix2pixcc.images.fits import open_image, required, required_number
+from pix2pixcc.images.fits import is_blank, open_image, required, required_number
 from pix2pixcc.solar.instruments import MAGNETOGRAM, SDO, spacecraft_of
+from pix2pixcc.solar.spelling import observation_time, standard_header, utc_of
 from pix2pixcc.utils import UserError
 
-TIME_KEYWORDS = ("DATE-OBS", "DATE_OBS", "DATE__OBS", "T_OBS", "DATE-AVG")      # the first that is there counts
+IDENTITY_KEYWORDS = ("TELESCOP", "INSTRUME", "DETECTOR")      # tell the instrument
 MAGNETIC_UNITS = ("gauss", "g", "mx/cm^2", "mx/cm2")
+_MAGNETOGRAM_WORDS = {"HMI", "LOS", "LINE", "OF", "SIGHT", "MAGNETOGRAM"}
+_SERIES = re.compile(r"hmi[._]([a-z0-9]+)_\d+s", re.IGNORECASE)       # 'hmi.M_720s' and VSO's 'hmi_m_45s'
+_OTHER_SEGMENT = re.compile(r"(?:^|\.)(?:field|inclination|azimuth|disambig|vlos_mag|alpha_mag|b[prt]|continuum|"
+                            r"dopplergram|mr_\d+s|\w+_err)\.", re.IGNORECASE)
 ONBOARD_BIAS_STEPS = {37, 38, 103}      # SECCHI image-processing steps that subtract the bias in flight
+MAX_SUMMING = 12                        # IPSUM: 2048 pixels summed to one
+AIA_MISSING = -32768                    # DN
 HALVING_STEP = 1                        # the step that divides by two
 
 
@@ -55,12 +63,7 @@ class Observation:
 
 def parse_utc(text: str) -> datetime:
     """Return a FITS time (ISO 8601, JSOC's '2011.02.13_10:36:00_TAI') as UTC without a zone, or raise a ValueError."""
-    try:
-        time = datetime.fromisoformat(text.strip())
-        return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
-    except ValueError:
-        from sunpy.time import parse_time  # knows every dialect, takes a second to import
-        return parse_time(text.strip()).utc.to_datetime()
+    return utc_of(text)
 
 
 def mean_time(times: Sequence[datetime]) -> datetime:
@@ -70,17 +73,8 @@ def mean_time(times: Sequence[datetime]) -> datetime:
     return times[0] + sum((time - times[0] for time in times), timedelta()) / len(times)
 
 
-def _observation_time(header: fits.Header, path: str | os.PathLike | None) -> datetime:
-    keyword = next((name for name in TIME_KEYWORDS if header.get(name)), "DATE-OBS")
-    text = str(required(header, keyword, path))
-    try:
-        return parse_utc(text)
-    except ValueError as error:
-        raise UserError(f"{path or 'FITS header'}: keyword {keyword} = {text!r} is no time") from error
-
-
 def _instrument(header: fits.Header) -> str | None:
-    instrument, telescope, detector = (str(header.get(key, "")).upper() for key in ("INSTRUME", "TELESCOP", "DETECTOR"))
+    telescope, instrument, detector = (str(header.get(key, "")).strip().upper() for key in IDENTITY_KEYWORDS)
     if detector == "EUVI":
         return "EUVI"
     for name in ("AIA", "HMI"):
@@ -89,10 +83,23 @@ def _instrument(header: fits.Header) -> str | None:
     return None
 
 
-def _is_line_of_sight_field(header: fits.Header) -> bool:
-    content = str(header.get("CONTENT", "")).upper()
-    magnetic = "MAGNETOGRAM" in content or str(header.get("BUNIT", "")).lower() in MAGNETIC_UNITS
-    return magnetic and str(header.get("CTYPE1", "HPLN-TAN")).startswith("HPLN")
+def no_line_of_sight_field(header: fits.Header, path: str | os.PathLike | None = None) -> str:
+    """Return why an HMI image is no line-of-sight magnetogram in gauss, by its cards and its name; '' if it is one.
+
+    Field strength, inclination, error maps, radial fields and synoptic charts have the same unit; CONTENT tells them
+    apart where it is there (hmi.M_45s and hmi.M_720s have MAGNETOGRAM), and so do JSOC's names of series and segments.
+    """
+    content, unit = ("" if is_blank(header.get(key)) else str(header[key]).strip() for key in ("CONTENT", "BUNIT"))
+    name = "" if path is None else os.path.basename(path)
+    series = _SERIES.search(name)
+    if content and not set(re.findall("[A-Z]+", content.upper())) <= _MAGNETOGRAM_WORDS:
+        return f"CONTENT = {content}, no line-of-sight magnetogram"
+    if (series and series[1].lower() != "m") or _OTHER_SEGMENT.search(name):
+        return "by its name no line-of-sight magnetogram"
+    if unit.lower() not in MAGNETIC_UNITS and (unit or not content):
+        return f"BUNIT = {unit}, not gauss" if unit else "keywords CONTENT and BUNIT are missing"
+    axis = str(header.get("CTYPE1", "HPLN-TAN"))
+    return "" if axis.startswith("HPLN") else f"CTYPE1 = {axis}, no image of the disk"
 
 
 def identify(header: fits.Header, path: str | os.PathLike | None = None) -> tuple[str, datetime] | None:
@@ -104,9 +111,10 @@ def identify(header: fits.Header, path: str | os.PathLike | None = None) -> tupl
         A keyword that a known instrument must have is missing; the message names `path`.
     """
     instrument = _instrument(header)
-    if instrument is None or (instrument == "HMI" and not _is_line_of_sight_field(header)):
+    if instrument is None or (instrument == "HMI" and no_line_of_sight_field(header, path)):
         return None
-    time = _observation_time(header, path)
+    header = standard_header(header, path)
+    time = observation_time(header, path or "FITS header")
     if instrument == "HMI":
         return MAGNETOGRAM, time
     wavelength = round(required_number(header, "WAVELNTH", path))
@@ -179,33 +187,48 @@ def observation_of(data: np.ndarray, header: fits.Header, path: Path | None) -> 
     """
     identity = identify(header, path)
     if identity is None:
-        words = (str(header[key]) for key in ("TELESCOP", "INSTRUME", "DETECTOR", "CONTENT") if header.get(key))
+        words = (str(header[key]) for key in (*IDENTITY_KEYWORDS, "CONTENT") if header.get(key))
         raise UserError(f"{path}: neither EUVI, nor AIA, nor an HMI line-of-sight magnetogram "
                         f"(its header says: {' '.join(words) or 'unknown'})")
-    return Observation(data, header, path, *identity)
+    return Observation(data, standard_header(header, path), path, *identity)
 
 
 def _onboard_steps(header: fits.Header) -> list[int]:
     """Return SECCHI's on-board processing steps: IP_00_19 is twenty three-character numbers."""
     text = str(header.get("IP_00_19", "")).rjust(60) if header.get("IP_00_19") else ""
     fields = (text[start:start + 3].strip() for start in range(0, len(text), 3))
-    return [int(field) for field in fields if field.isdigit()]
+    return [int(field) for field in fields if field.isdecimal()]
 
 
 def _remaining_bias(header: fits.Header, path: Path | None) -> float:
     """Return the CCD bias still in an EUVI image, DN per pixel (after SolarSoft's get_biasmean.pro)."""
     steps = set(_onboard_steps(header))
-    if float(header.get("OFFSETCR") or 0) > 0 or steps & ONBOARD_BIAS_STEPS:
+    if _number(header, "OFFSETCR", path, 0.0) > 0 or steps & ONBOARD_BIAS_STEPS:
         return 0.0
-    summed_pixels = 4.0 ** (max(float(header.get("IPSUM") or 1), 1) - 1)
+    summing = _number(header, "IPSUM", path, 1.0)
+    if summing > MAX_SUMMING:
+        raise UserError(f"{path or 'FITS header'}: keyword IPSUM = {summing:g} should be from 1 to {MAX_SUMMING}")
+    summed_pixels = 4.0 ** (max(summing, 1) - 1)
     return required_number(header, "BIASMEAN", path) * summed_pixels
 
 
+def _number(header: fits.Header, keyword: str, path: Path | None, default: float) -> float:
+    return default if is_blank(header.get(keyword)) else required_number(header, keyword, path)
+
+
 def is_missing(observation: Observation) -> np.ndarray:
-    """Return where the file has no value, bool (H, W): NaN, or 0 in an EUVI image with its bias (a lost block)."""
+    """Return where the file has no value, bool (H, W).
+
+    It is NaN; in an EUVI image 0, if the bias is still there or NMISSING says that blocks were lost, at any level; in
+    an AIA image JSOC's -32768 (which BLANK says, unless the file was rewritten as floats).
+    """
+    header, path = observation.header, observation.path
     missing = ~np.isfinite(observation.data)
-    if "EUVI" in observation.name and _remaining_bias(observation.header, observation.path) > 0:
-        missing |= observation.data == 0
+    if "EUVI" in observation.name:
+        if _number(header, "NMISSING", path, 0.0) > 0 or _remaining_bias(header, path) > 0:
+            missing |= observation.data == 0
+    elif "AIA" in observation.name:
+        missing |= observation.data == AIA_MISSING
     return missing
 
 
@@ -236,5 +259,6 @@ def calibrate(observation: Observation) -> np.ndarray:
         bias = _remaining_bias(header, path)
         halvings = _onboard_steps(header).count(HALVING_STEP) - bool(header.get("DIV2CORR"))
         gain = 2.0 ** max(halvings, 0) if "DIV2CORR" in header else 1.0
-        data = np.where(is_missing(observation), np.float32(np.nan), data)
+    if (missing := is_missing(observation)).any():
+        data = np.where(missing, np.float32(np.nan), data)
     return data * np.float32(gain / exposure) - np.float32(bias / exposure)

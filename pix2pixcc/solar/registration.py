@@ -6,6 +6,7 @@ side (Jeong et al. 2020, 2022).
 from __future__ import annotations
 
 import os
+import re
 
 import numpy as np
 from astropy.io import fits
@@ -13,6 +14,7 @@ from astropy.wcs import WCS
 from scipy import ndimage
 
 from pix2pixcc.images.cubes import Channel
+from pix2pixcc.images.fits import is_number
 from pix2pixcc.solar.geometry import disk_mask
 from pix2pixcc.solar.headers import registered_header, sunpy_map
 from pix2pixcc.solar.observations import Observation, calibrate, read_observation
@@ -121,6 +123,15 @@ def normalise_euv(image: np.ndarray) -> np.ndarray:
     return image * np.float32(DISK_MEDIAN / median)
 
 
+def _series(observation: Observation) -> str:
+    """Return how HISTORY calls a magnetogram's series ('M720s'), by CADENCE or by JSOC's name; '' if neither tells."""
+    cadence = observation.header.get("CADENCE")
+    if is_number(cadence) and cadence > 0:
+        return f"M{cadence:g}s"
+    match = re.search(r"hmi[._]m_(\d+)s", observation.path.name if observation.path else "", re.IGNORECASE)
+    return f"M{match[1]}s" if match else ""
+
+
 def prepare_channel(source: str | os.PathLike | Observation, size: int) -> tuple[np.ndarray, Channel, fits.Header]:
     """Make one channel of a cube of a raw file: read, calibrate, register, mask beyond `LIMB`, scale.
 
@@ -143,7 +154,7 @@ def prepare_channel(source: str | os.PathLike | Observation, size: int) -> tuple
     image, header = register(calibrate(observation), observation.header, size, path)
     time = observation.time.isoformat(timespec="seconds")
     if observation.is_magnetogram:
-        channel = Channel.magnetogram(observation.name, time)
+        channel = Channel.magnetogram(observation.name, time, series=_series(observation))
         header["BUNIT"] = "G"
     else:
         channel = Channel.euv(observation.name, time)

@@ -128,7 +128,7 @@ def set_pixels(path, change):
 # Training sets
 
 def test_pairs_become_cubes_of_one_name_in_the_folders_that_train_and_test_read(two_times, tmp_path, capsys):
-    assert prepare("train", two_times, tmp_path, "--test_dates", "2011-03-08") == 0
+    assert prepare("train", two_times, tmp_path, "--test_dates", "2011-03-08", "--test_gap", "1") == 0
     for side in ("Input", "Target"):
         assert cubes(tmp_path / "Train" / side) == ["sdo_20110305_120004.fits"]
         assert cubes(tmp_path / "Test" / side) == ["sdo_20110308_120004.fits"]
@@ -165,7 +165,8 @@ def test_any_list_of_passbands_in_its_order(tmp_path, passbands):
 def test_a_frontside_reference_makes_seven_channels_and_keeps_the_test_unseen(tmp_path, capsys):
     days = [0, 27.25, 54.5, 58]
     raw = write_archive(tmp_path / "raw", [NOON + timedelta(days=day) for day in days])
-    assert prepare("train", raw, tmp_path / "out", "--frontside_reference", "--test_dates", "2011-04-01") == 0
+    assert prepare("train", raw, tmp_path / "out", "--frontside_reference", "--test_dates", "2011-04-01",
+                   "--test_gap", "1") == 0
     assert cubes(tmp_path / "out" / "Test" / "Input") == ["sdo_20110401_180004.fits"]
     header = fits.getheader(tmp_path / "out/Test/Input/sdo_20110401_180004.fits")
     assert header["NAXIS3"] == 7
@@ -181,11 +182,17 @@ def test_a_frontside_reference_makes_seven_channels_and_keeps_the_test_unseen(tm
     assert cubes(tmp_path / "told" / "Train" / "Input") == ["sdo_20110429_000004.fits"]
 
 
+def test_no_pair_of_the_default_training_set_shows_the_disk_of_a_test_pair(two_times, tmp_path, capsys):
+    assert prepare("train", two_times, tmp_path, "--test_dates", "2011-03-08") == 0
+    assert cubes(tmp_path / "Train") == [] and cubes(tmp_path / "Test" / "Input") == ["sdo_20110308_120004.fits"]
+    assert "1 dropped, which saw the Sun within 13.6 days of a test pair" in capsys.readouterr().out
+
+
 def test_a_test_set_chosen_after_its_pairs_were_written_for_training_is_refused(two_times, tmp_path):
     prepare("train", two_times, tmp_path)
     message = "already holds 1 pairs that show the Sun of the test set, the first of 2011-03-08T12:00"
     with pytest.raises(UserError, match=message):
-        prepare("train", two_times, tmp_path, "--test_dates", "2011-03-08")
+        prepare("train", two_times, tmp_path, "--test_dates", "2011-03-08", "--test_gap", "1")
     assert cubes(tmp_path / "Test") == []
 
 
@@ -261,10 +268,11 @@ def half_lost(data):
 
 
 FAULTS = {
-    "QUALITY": (("171",), lambda path: set_cards(path, QUALITY=0x40000000), "QUALITY = 0x40000000"),
+    "QUALITY": (("171",), lambda path: set_cards(path, QUALITY=0x40002000), "QUALITY = 0x40002000"),
     "missing keyword": (("171",), lambda path: set_cards(path, EXPTIME=None), "keyword EXPTIME is missing"),
     "missing pointing": (("171",), lambda path: set_cards(path, CDELT1=None), "CDELT1 is missing"),
-    "odd scale of time": (("171",), lambda path: set_cards(path, TIMESYS=""), "Scale '' is not in the allowed scales"),
+    "odd system of time": (("171",), lambda path: set_cards(path, TIMESYS="MARS"), "keyword TIMESYS = 'MARS' is no"),
+    "field strength": (("HMI",), lambda path: set_pixels(path, np.abs), "no negative pixel on the disk"),
     "zero exposure": (("171",), lambda path: set_cards(path, EXPTIME=0.0), "EXPTIME = 0"),
     "truncated": (("171",), lambda path: path.write_bytes(path.read_bytes()[:-3000]), "truncated"),
     "unreadable": (("171",), lambda path: path.write_text("404 not found"), "not a FITS file"),
@@ -317,16 +325,52 @@ def test_an_image_whose_time_is_off_the_group_is_skipped(two_times, tmp_path):
         prepare("train", raw, tmp_path / "out", "--strict")
 
 
-def test_where_an_image_is_bad_the_next_best_takes_its_place(two_times, tmp_path):
+def test_where_an_image_is_bad_another_file_of_its_exposure_takes_its_place(two_times, tmp_path, capsys):
     raw = copy_of(two_times, tmp_path / "raw")
     bad = file_of(raw, "171", "2011-03-05")
     shutil.copy(bad, raw / "spare.fits")
-    set_cards(raw / "spare.fits", **{"DATE-OBS": "2011-03-05T12:04:00"})
+    set_pixels(bad, lambda data: 0 * data + 7)
+    set_cards(bad, LVL_NUM=1.5)                         # the better file, if its pixels were good
+    for _ in range(2):                                  # the second time it is known
+        assert prepare("train", raw, tmp_path / "out") == 0
+        assert f"replaced     {bad} by {raw / 'spare.fits'}: a constant image" in capsys.readouterr().out
+        assert skipped(tmp_path / "out") == {bad.name: f"a constant image; replaced by {raw / 'spare.fits'}"}
+    assert fits.getheader(tmp_path / "out/Train/Input/sdo_20110305_120004.fits")["FILE3"] == "spare.fits"
+
+
+def missing(out):
+    with open(out / "missing.csv", newline="") as file:
+        return [(row["time"], row["passband"], row["reason"]) for row in csv.DictReader(file)]
+
+
+def test_an_image_of_another_time_takes_nobodys_place(two_times, tmp_path, capsys):
+    """Neither of a minute that no group has, nor of the next group, under whose name it lies already."""
+    raw = copy_of(two_times, tmp_path / "raw")
+    bad = file_of(raw, "171", "2011-03-05")
+    shutil.copy(bad, raw / "spare.fits")
+    set_cards(raw / "spare.fits", **{"DATE-OBS": "2011-03-05T12:04:00", "T_OBS": "2011-03-05T12:04:01Z"})
     set_pixels(bad, lambda data: 0 * data + 7)
     assert prepare("train", raw, tmp_path / "out") == 0
-    assert cubes(tmp_path / "out" / "Train" / "Input") == ["sdo_20110305_120124.fits", "sdo_20110308_120004.fits"]
-    assert fits.getheader(tmp_path / "out/Train/Input/sdo_20110305_120124.fits")["FILE3"] == "spare.fits"
-    assert skipped(tmp_path / "out") == {bad.name: "a constant image"}
+    assert cubes(tmp_path / "out" / "Train" / "Input") == ["sdo_20110308_120004.fits"]
+    assert missing(tmp_path / "out") == [("2011-03-05T12:00:03", "SDO/AIA 171", "no good image")]
+    assert skipped(tmp_path / "out")[bad.name] == "a constant image"
+
+
+def test_of_two_times_close_together_the_damaged_one_is_missing_and_the_other_made_once(stereo, tmp_path, capsys):
+    raw = copy_of(stereo, tmp_path / "raw")
+    good = file_of(raw, "STEREO_B", "120928")
+    bad = good.with_name("20110305_115428_n4euB.fts")
+    shutil.copy(good, bad)
+    set_cards(bad, **{"DATE-OBS": "2011-03-05T11:54:20.000", "DATE-AVG": "2011-03-05T11:54:28.000"})
+    set_pixels(bad, black_blocks)
+    for letter in "AB":
+        for path in raw.rglob(f"*n4eu{letter}.fts"):
+            if path not in (good, bad):
+                path.unlink()
+    assert prepare("farside", raw, tmp_path / "out", "--channels", "171") == 0
+    assert cubes(tmp_path / "out") == ["stereo_b_20110305_120920.fits"]
+    assert missing(tmp_path / "out") == [("2011-03-05T11:54:20", "STEREO/EUVI-B 171", "no good image")]
+    assert "written      1, already there 0, no good image 1" in capsys.readouterr().out
 
 
 def test_of_a_duplicate_the_better_file_is_taken(two_times, tmp_path):
@@ -403,7 +447,7 @@ def test_bad_pixels_are_remembered_and_still_listed(two_times, tmp_path, monkeyp
     monkeypatch.setattr(preparation, "read_observation", lambda path: opened.append(path) or real(path))
     prepare("train", raw, out)
     assert opened == []
-    assert skipped(out) == {bad.name: "a constant image"}
+    assert skipped(out) == {bad.name: f"a constant image; replaced by {raw / 'spare.fits'}"}
 
 
 def test_shards_are_disjoint_and_complete_and_the_same_as_one_run(tmp_path):

@@ -7,7 +7,7 @@ from pix2pixcc.images.cubes import Channel, read_channel_cards, set_channel_card
 
 CHANNELS = [Channel.euv("STEREO/EUVI-B 304", "2011-03-05T11:56:43"),
             Channel.euv("STEREO/EUVI-B 195", "2011-03-05T12:00:58"),
-            Channel.magnetogram("SDO/HMI magnetogram", "2011-02-13T10:34:12")]
+            Channel.magnetogram("SDO/HMI magnetogram", "2011-02-13T10:34:12", series="M45s")]
 
 
 def test_a_cube_is_float32_channels_first_and_says_what_it_holds(tmp_path):

@@ -73,10 +73,24 @@ def test_of_one_exposure_the_higher_level_then_the_more_complete_then_the_larger
     assert len(Track.of(name, [record(name, 0), record(name, 0.2)]).exposures) == 2        # AIA's cadence is 12 s
 
 
-def test_magnetograms_of_720_s_go_before_those_of_45_s():
+def test_a_720_s_magnetogram_is_preferred_to_a_45_s_one_within_12_minutes_and_else_the_nearest_is_the_nearest():
     fast, slow = record(MAGNETOGRAM, 0, path="45 s", cadence=45.0), record(MAGNETOGRAM, 3, path="720 s", cadence=720.0)
     pairs, _ = frontside_pairs([record("SDO/AIA 171", 0), fast, slow], ["171"])
-    assert [one.path for one in pairs[0].target.choices[0].candidates] == ["720 s", "45 s"]
+    assert [one.path for one in pairs[0].target.choices[0].candidates] == ["720 s"]
+    far = record(MAGNETOGRAM, 13, path="far 720 s", cadence=720.0)
+    others = [record(MAGNETOGRAM, minutes, path=f"{minutes} min", cadence=720.0) for minutes in (12, -300)]
+    near = Track.of(MAGNETOGRAM, [fast, far, *others]).near((START - datetime(1970, 1, 1)).total_seconds(), 390 * 60)
+    assert [exposure[0].path for exposure in near] == ["12 min", "45 s", "far 720 s", "-300 min"]
+
+
+def test_only_files_of_one_exposure_may_fill_a_channel_and_for_a_reference_other_times():
+    twice = [record("STEREO/EUVI-B 304", minutes, path=path, longitude=-94.782)
+             for minutes, path in ((0, "a"), (0.05, "b"), (5, "c"))]
+    days = -20.09 * 1440
+    front = [record(MAGNETOGRAM, days, path="near"), record(MAGNETOGRAM, days + 60, path="hour")]
+    groups, _ = farside_groups([*twice, *front], ["STEREO/EUVI 304", MAGNETOGRAM], tolerance=20)
+    assert [[one.path for one in group.choices[0].candidates] for group in groups] == [["a", "b"], ["c"]]
+    assert {one.path for one in groups[0].choices[1].candidates} == {"near", "hour"}
 
 
 def test_bad_headers_take_no_part():

@@ -49,6 +49,9 @@ def test_a_passband_that_is_not_there_or_there_twice_is_refused(command, given, 
 def test_shards_and_cadences_are_read():
     assert (parse_shard("3/10"), parse_shard(None)) == ((3, 10), (1, 1))
     assert [parse_hours(text) for text in ("12h", "30m", "1.5 d", "90min", None)] == [12, 0.5, 36, 1.5, None]
+    for text in ("7h", "25h", "50m", "1.3d"):
+        with pytest.raises(UserError, match=f"--cadence {text}: it should divide a day"):
+            parse_hours(text)
     for text in ("4/3", "0/1", "1", "-1/2"):
         with pytest.raises(UserError, match=f"--shard {text}: it should be I/N"):
             parse_shard(text)

@@ -72,6 +72,13 @@ def test_the_header_of_a_stack_is_at_the_mean_time_and_place():
         assert sunpy.map.Map(np.zeros((64, 64), np.float32), mean).observatory == "STEREO B"
 
 
+def test_the_time_of_a_stack_is_the_second_that_its_file_is_called_after():
+    headers = [registered_header(real_header(EUVI_B), 64) for _ in range(3)]
+    for header, second in zip(headers, ("43.900", "44.900", "45.400"), strict=True):
+        header["DATE-OBS"] = f"2011-03-05T12:00:{second}"
+    assert mean_header(headers)["DATE-OBS"] == "2011-03-05T12:00:45"
+
+
 def test_the_published_plate_scale():
     header = registered_header(real_header(EUVI_B), 1024)
     header["DSUN_OBS"] = 152041499485.0

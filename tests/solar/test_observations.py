@@ -44,6 +44,25 @@ def test_hmi_magnetograms_are_known_and_other_hmi_images_are_not():
     assert identify(real_header(HMI)) is None          # continuum intensity
 
 
+@pytest.mark.parametrize("cards", [{"CONTENT": "HMI observable"}, {"CONTENT": "FIELD STRENGTH"},
+                                   {"CONTENT": "RADIAL MAGNETOGRAM"}, {"CONTENT": "MAGNETOGRAM ERROR"},
+                                   {"CONTENT": "", "BUNIT": "kG"}, {"BUNIT": "deg"}, {"CTYPE1": "CRLN-CEA"}])
+def test_what_is_no_magnetogram_by_its_cards_is_not_taken_for_one(cards):
+    header = magnetogram_header()
+    header.update({"BUNIT": "Mx/cm^2"} | cards)
+    assert identify(header) is None
+
+
+@pytest.mark.parametrize(("name", "known"), [
+    ("hmi.M_720s.20110301_000000_TAI.3.magnetogram.fits", True), ("hmi_m_45s_2011_03_01_tai_magnetogram.fits", True),
+    ("magnetogram.fits", True), ("hmi.m_720s_nrt.20110301_TAI.magnetogram.fits", True),
+    ("hmi.B_720s.20110301_000000_TAI.field.fits", False), ("hmi.b_720s.20110301_000000_TAI.field_err.fits", False),
+    ("hmi.ME_720s_fd10.20110301_TAI.inclination.fits", False), ("hmi.Mr_720s.20110301_TAI.3.Mr_720s.fits", False),
+    ("20110301.inclination_err.fits", False), ("x.Br.fits", False), ("hmi_b_720s_2011_03_01_field.fits", False)])
+def test_jsocs_names_of_series_and_segments_tell_magnetograms_from_vectors(name, known):
+    assert (identify(magnetogram_header(), f"/hmi.B_720s/{name}") is not None) is known
+
+
 @pytest.mark.parametrize("name", ["hmi_synoptic.header", "lasco_c3.header", "gong_magnetogram.header",
                                   "cor1_20090615_000500_s4c1A.header"])
 def test_other_instruments_and_synoptic_charts_are_not_taken_for_ours(name):
@@ -166,6 +185,12 @@ def test_lost_blocks_of_euvi_have_no_value():
     observation = euvi(data)
     assert np.isnan(calibrate(observation)).sum() == 4 == is_missing(observation).sum()
     assert not is_missing(euvi(data, OFFSETCR=725.0)).any()           # without the bias, 0 is a value
+    assert is_missing(euvi(data, OFFSETCR=725.0, NMISSING=2)).sum() == 4      # unless blocks were lost
+
+
+def test_jsocs_missing_value_has_none_in_a_file_of_floats_too():
+    aia = Observation(np.array([[-32768, 7]], np.float32), real_header(AIA), None, "SDO/AIA 171", datetime(2011, 2, 15))
+    assert np.isnan(calibrate(aia)).tolist() == [[True, False]]
 
 
 def test_aia_is_divided_by_its_exposure_and_a_magnetogram_stays_in_gauss():

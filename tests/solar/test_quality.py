@@ -35,8 +35,19 @@ def test_a_magnetogram_with_nan_off_the_disk_is_good():
 
 
 @pytest.mark.parametrize(("make", "cards", "reason"), [
-    (AIA, {"QUALITY": 0x40000000}, "QUALITY = 0x40000000, not 0"),
-    (AIA, {"QUALITY": -2147483648}, "QUALITY = 0x80000000, not 0"),
+    (AIA, {"QUALITY": 0x40002000}, "QUALITY = 0x40002000, not 0: eclipse"),
+    (AIA, {"QUALITY": -2147483648}, "QUALITY = 0x80000000, not 0: no image"),
+    (AIA, {"QUALITY": "0x00010000"}, "dark image"), (AIA, {"QUALITY": "bad"}, "QUALITY = 'bad' should be 32 bits"),
+    (AIA, {"QUALITY": 1e30}, "should be 32 bits"), (AIA, {"QUALITY": 1.5}, "should be 32 bits"),
+    (EUVI_A, {"SEB_PROG": "DARK"}, "SEB_PROG = DARK: a calibration frame"),
+    (EUVI_A, {"SEB_PROG": "Contin"}, "SEB_PROG = CONTIN"), (EUVI_B, {"SEB_PROG": "LED"}, "SEB_PROG = LED"),
+    (EUVI_A, {"DOORSTAT": 0}, "DOORSTAT = 0: the door was not open"), (EUVI_A, {"DOORSTAT": "1"}, "DOORSTAT = 1"),
+    (EUVI_A, {"OBS_PROG": "focus sweep"}, "OBS_PROG = FOCUS SWEEP: a calibration frame"),
+    (EUVI_A, {"OBSMODE": "CALIB"}, "OBSMODE = CALIB: a calibration frame"),
+    (EUVI_A, {"PC1_1": 9.0}, "PC1_1 = 9, PC1_2 = -0.118274, PC2_1 = 0.118274, PC2_2 = 0.992981 is no rotation"),
+    (EUVI_A, {"DSUN_OBS": 0.96}, "keyword DSUN_OBS = 0.96 should be metres"),
+    (EUVI_A, {"DSUN_OBS": 0.0}, "keyword DSUN_OBS = 0.0 should be metres"),
+    (AIA, {"CUNIT1": "furlong"}, "keyword CUNIT1 = 'furlong' should be arcsec or deg"),
     (AIA, {"IMG_TYPE": "DARK"}, "IMG_TYPE = DARK, not LIGHT"), (AIA, {"EXPTIME": 0.0}, "EXPTIME = 0.0, not above zero"),
     (EUVI_A, {"NMISSING": 5}, "NMISSING = 5: more than 4 segments were lost"),
     (EUVI_A, {"LEDCOLOR": "BLUE"}, "LEDCOLOR = BLUE"), (EUVI_B, {"EXPTIME": -1.0}, "EXPTIME = -1.0, not above zero"),
@@ -51,19 +62,52 @@ def test_a_bad_header_is_refused_with_its_reason(make, cards, reason):
     assert reason in header_problem(header)
 
 
-@pytest.mark.parametrize("keyword", ["EXPTIME", "CRPIX1", "CDELT2", "DSUN_OBS", "WAVELNTH", "DATE-OBS"])
-def test_a_missing_keyword_is_named(keyword):
+@pytest.mark.parametrize("value", [None, "", "nan", "(MISSING)", "  "], ids=["absent", "empty", "nan", "jsoc", "blank"])
+@pytest.mark.parametrize("keyword", ["EXPTIME", "CRPIX1", "CRVAL2", "CDELT2", "CUNIT1", "CTYPE1", "DSUN_OBS",
+                                     "WAVELNTH", "DATE-OBS"])
+def test_a_missing_keyword_is_named(keyword, value):
     header = real_header(EUVI_A)
-    del header[keyword]
-    if keyword == "DATE-OBS":
-        del header["DATE-AVG"]
+    instead = {"DSUN_OBS": ["HAEX_OBS", "HEEX_OBS", "HEQX_OBS", "HCIX_OBS"], "DATE-OBS": ["DATE-AVG"]}
+    for one in (keyword, *instead.get(keyword, ())):
+        del header[one]
+        if value is not None:
+            header[one] = value
     assert f"keyword {keyword} is missing" in header_problem(header)
+
+
+def test_without_any_rotation_north_is_not_known():
+    header = magnetogram_header()
+    del header["CROTA2"]
+    assert "keyword CROTA2 (or PC1_1, CD1_1) is missing" in header_problem(header)      # HMI stands upside down
 
 
 def test_a_bad_quality_of_a_magnetogram_counts_too():
     header = magnetogram_header()
     header["QUALITY"] = 0x100
-    assert header_problem(header) == "QUALITY = 0x00000100, not 0"
+    assert "QUALITY = 0x00000100, not 0" in header_problem(header)
+    del header["QUALITY"]
+    header["QUALLEV1"] = "0x00002000"
+    assert header_problem(header) == "QUALLEV1 = 0x00002000, not 0: eclipse"
+
+
+@pytest.mark.parametrize("quality", [0x400, "0x00000400", "1024", 1024.0, "", "(MISSING)", 0x7C00])
+def test_near_real_time_magnetograms_and_remarks_are_no_fault(quality):
+    header = magnetogram_header()
+    header["QUALITY"] = quality
+    assert header_problem(header) is None
+
+
+@pytest.mark.parametrize("quality", [0x40000000, "0x40000300", 0x100, "256"])
+def test_quick_look_and_missing_pixels_of_aia_are_no_fault_of_the_header(quality):
+    header = real_header(AIA)
+    header["QUALITY"] = quality
+    assert header_problem(header) is None
+
+
+@pytest.mark.parametrize("field", [np.abs, lambda values: -np.abs(values), lambda values: 90 + 20 * np.tanh(values)])
+def test_a_map_of_one_sign_is_no_line_of_sight_magnetogram(field):
+    values = np.random.default_rng(0).normal(0, 10, (256, 256))
+    assert "pixel on the disk: a map of strength, angle or error" in quality_problem(magnetogram(field(values)))
 
 
 def euvi(data: np.ndarray) -> Observation:

@@ -187,7 +187,7 @@ def test_a_telescope_that_looks_away_from_the_sun_is_refused_by_name():
                                      "OBSRVTRY"])
 def test_a_missing_keyword_is_named_with_its_file(tmp_path, keyword):
     header = real_header(EUVI_A)
-    others = {"DSUN_OBS": ("HAEX_OBS", "HEEX_OBS"), "DATE-OBS": ("DATE-AVG",)}      # would do instead
+    others = {"DSUN_OBS": ("HAEX_OBS", "HEEX_OBS", "HEQX_OBS", "HCIX_OBS"), "DATE-OBS": ("DATE-AVG",)}   # would do
     for gone in (keyword, *others.get(keyword, ())):
         del header[gone]
     fits.PrimaryHDU(read_observation(EUVI_A).data, header).writeto(tmp_path / "euvi.fts", output_verify="ignore")
@@ -212,6 +212,19 @@ def test_a_channel_says_what_it_is_and_when():
     names = [(channel.name, channel.time) for channel in channels]
     assert names == [("STEREO/EUVI-A 171", "2011-02-15T00:14:00"), ("STEREO/EUVI-B 171", "2011-02-15T00:14:33"),
                      ("SDO/AIA 171", "2011-02-15T00:00:00")]
+
+
+@pytest.mark.parametrize(("cadence", "name", "series"), [
+    (45.0, "x.fits", "M45s"), ("720", "x.fits", "M720s"), (None, "hmi.m_45s.20110301_TAI.magnetogram.fits", "M45s"),
+    (None, "x.fits", "")])
+def test_a_magnetogram_says_its_series(tmp_path, cadence, name, series):
+    header = rescaled(magnetogram_header(), 64)
+    del header["CADENCE"]
+    if cadence is not None:
+        header["CADENCE"] = cadence
+    field = np.random.default_rng(0).normal(0, 10, (64, 64)).astype(np.float32)
+    fits.PrimaryHDU(field, header).writeto(tmp_path / name, output_verify="ignore")
+    assert prepare_channel(tmp_path / name, 32)[1].series == series
 
 
 def test_a_dark_image_cannot_be_scaled():
