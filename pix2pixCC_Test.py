@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
         description = describe(opt, record)
         sources, missing = ranks.on_first(lambda: find_sources(
             opt.input_dir_test, opt.data_format_input, opt.input_ch, described=description.channels,
-            size=description.size, tolerance=opt.tolerance, n_workers=opt.n_workers))
+            size=description.size, data_size=opt.data_size, tolerance=opt.tolerance, n_workers=opt.n_workers))
         for line in missing:
             ranks.say(line)
         ranks.say(f"{len(sources)} inputs, {len(iterations)} checkpoints of {folder.path}, "

@@ -207,5 +207,5 @@ def checkpoints_of(run: RunFolder, iteration: str, *, average: bool) -> tuple[st
     If there is no such checkpoint, a `UserError` lists those that exist.
     """
     best = run.best() if iteration == "best" else None
-    network = best.network if best else "G_ema" if average else "G"
+    network = "G_ema" if average else best.network if best else "G"
     return network, run.choose(iteration, network)

@@ -9,13 +9,14 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
+from pix2pixcc.generation.channels import SAME_GROUP
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.images.fits import open_image
 from pix2pixcc.pipeline import Scaling
@@ -26,7 +27,6 @@ from pix2pixcc.solar.observations import mean_time, parse_utc
 from pix2pixcc.utils import VERSION, atomic_path, file_sha256
 
 CONTENT = "AI-generated line-of-sight magnetogram"
-SAME_GROUP = timedelta(hours=12)      # a frontside reference is days older than the images of now
 FARSIDE = 60.0                        # degrees from the Earth, which then cannot see (1 - cos 60) / 2 = 1/4 of the disk
 
 

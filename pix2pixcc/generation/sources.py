@@ -10,6 +10,7 @@ from pathlib import Path
 from astropy.io import fits
 from torch import Tensor
 
+from pix2pixcc.generation.channels import in_the_order_of
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.images.files import Image, list_images, read_image
 from pix2pixcc.pipeline import pad_to_multiple
@@ -80,7 +81,7 @@ def raw_sources(records: Sequence[Record], channels: Sequence[Channel], *, size:
 
 
 def find_sources(folder: str, data_format: str, channels: int, *, described: list[Channel] | None, size: int | None,
-                 tolerance: float, n_workers: int) -> tuple[list[Source], list[str]]:
+                 data_size: int | None, tolerance: float, n_workers: int) -> tuple[list[Source], list[str]]:
     """Return what to generate from in a folder, as `raw_sources`: its raw files, in any nesting, or its images.
 
     Parameters
@@ -90,6 +91,8 @@ def find_sources(folder: str, data_format: str, channels: int, *, described: lis
     described, size
         What the model's channels are, and pixels on a side of the images that it was trained on; None for either: no
         raw files are looked for.
+    data_size : int or None
+        Pixels on a side of the images to generate from, if not those of the training images.
     tolerance : float
         Minutes within which raw files of several passbands belong together.
     n_workers : int
@@ -100,11 +103,17 @@ def find_sources(folder: str, data_format: str, channels: int, *, described: lis
     UserError
         The folder holds nothing to generate from; the message says what is missing.
     """
-    if described and size and data_format in FITS_FORMATS and holds_raw_files(folder, data_format):
+    side = data_size or size
+    if described and side and data_format in FITS_FORMATS and holds_raw_files(folder, data_format):
         records = index_archive([folder], n_workers=n_workers)
-        return raw_sources(records, described, size=size, tolerance=tolerance, where=folder)
-    return [Source(stem_of(path), str(path), partial(read_image, path, channels))
-            for path in list_images(folder, data_format)], []
+        return raw_sources(records, described, size=side, tolerance=tolerance, where=folder)
+    read = partial(_read_cube, count=channels, described=described, size=side,
+                   size_of="--data_size says" if data_size else "this model was trained on")
+    return [Source(stem_of(path), str(path), partial(read, path)) for path in list_images(folder, data_format)], []
+
+
+def _read_cube(path: Path, *, count: int, described: list[Channel] | None, size: int | None, size_of: str) -> Image:
+    return in_the_order_of(read_image(path, count), described, size, size_of=size_of)
 
 
 def holds_raw_files(folder: str, data_format: str) -> bool:
@@ -155,4 +164,8 @@ def load_source(source: Source, *, scaled: Callable[[Image], Tensor], multiple: 
         padded, crop = pad_to_multiple(scaled(image), multiple)
     except UserError as error:
         return Unreadable(source, str(error))
+    except MemoryError:
+        raise
+    except Exception as error:          # headers can be wrong in any way, and SunPy, wcslib and astropy raise anything
+        return Unreadable(source, f"{type(error).__name__}: {error}")
     return Loaded(source, padded, crop, image)

@@ -285,7 +285,10 @@ def test_raw_euvi_files_become_magnetograms_of_their_observer(run_folder):
 
 def test_sizes_that_do_not_divide_are_padded_and_cropped_in_test_and_refused_in_train(run_folder):
     inputs, targets = write_cubes(run_folder / "odd", count=1, size=50)
-    assert generate("--dataset_name", "run", "--input_dir_test", inputs, "--iteration", 12).status == 0
+    flags = ("--dataset_name", "run", "--input_dir_test", inputs, "--iteration", 12)
+    result = generate(*flags)
+    assert result.status == 2 and "_120403.fits is 50 pixels wide, this model was trained on 48" in result.err
+    assert generate(*flags, "--data_size", 50).status == 0
     (product,) = (run_folder / "checkpoints/run/Image/Test/12").glob("*.fits")
     assert fits.getdata(product).shape == (50, 50)
     result = train(*FITS, *folders(inputs, targets), "--dataset_name", "other")
@@ -323,6 +326,32 @@ def test_a_bad_input_is_skipped_and_the_others_are_done(run_folder):
     result = generate("--dataset_name", "run", "--input_dir_test", "data/Input", "--iteration", 12, "--no_preview")
     assert result.status == 2 and "skipped" in result.err and bad.name in result.err
     assert len(list((run_folder / "checkpoints/run/Image/Test/12").glob("*.fits"))) == 5
+
+
+def test_an_input_of_another_passband_or_size_is_skipped_by_name_and_the_others_are_done(run_folder):
+    other, small = (run_folder / "data/Input" / f"sun_2011030{day}_120403.fits" for day in (2, 4))
+    fits.setval(other, "CHAN1", value="STEREO/EUVI-B 304")
+    header = fits.getheader(small)
+    fits.writeto(small, np.ones((1, 32, 32), np.float32), header, overwrite=True)
+    flags = ("--dataset_name", "run", "--input_dir_test", "data/Input", "--iteration", 12, "--no_preview")
+    result = generate(*flags)
+    assert result.status == 2 and "Traceback" not in result.err
+    assert f"{other.name} holds STEREO/EUVI-B 304; this model takes STEREO/EUVI-B 171" in result.err
+    assert f"{small.name} is 32 pixels wide" in result.err
+    assert len(list((run_folder / "checkpoints/run/Image/Test/12").glob("*.fits"))) == 4
+    result = generate(*flags, "--data_size", 999)
+    assert result.status == 2 and result.err.count("--data_size says 999") == 6
+
+
+def test_no_flag_of_the_command_is_read_by_nobody():
+    from pix2pixcc.model import NETWORK
+    from pix2pixcc.options import test_parser
+
+    source = (ROOT / "pix2pixCC_Test.py").read_text()
+    through = {*NETWORK, *(f"{name}_{side}" for side in ("input", "target") for name in (
+        "saturation_lower_limit", "saturation_upper_limit", "saturation_clip", "logscale"))}
+    flags = {action.dest for action in test_parser()._actions} - {"help", "version"}
+    assert {flag for flag in flags - through if f"opt.{flag}" not in source} == set()
 
 
 # What a checkpoint and the flags say of each other

@@ -23,13 +23,14 @@ def raw(tmp_path):
     return tmp_path
 
 
-def find(folder, channels=1, described=EUV, data_format="fits"):
-    return find_sources(str(folder), data_format, channels, described=described, size=64, tolerance=30, n_workers=0)
+def find(folder, channels=1, described=EUV, data_format="fits", size=64):
+    return find_sources(str(folder), data_format, channels, described=described, size=size, data_size=None,
+                        tolerance=30, n_workers=0)
 
 
 def test_cubes_are_taken_as_they_are(tmp_path):
     inputs, _ = write_cubes(tmp_path / "data", count=2)
-    sources, missing = find(inputs)
+    sources, missing = find(inputs, size=48)
     assert [source.name for source in sources] == ["sun_20110301_120403", "sun_20110302_120403"] and missing == []
     assert sources[0].read().data.shape == (1, 48, 48)
 
@@ -91,6 +92,6 @@ def test_a_bad_file_does_not_stop_the_others(tmp_path):
     (inputs / "sun_20110301_120403.fits").write_text("nonsense")
     scaling = Scaling((1.0,), (200.0,), (True,))
     bad, good = (load_source(source, scaled=lambda image: scaling.scale(torch.from_numpy(image.data)), multiple=32)
-                 for source in find(inputs)[0])
+                 for source in find(inputs, size=48)[0])
     assert isinstance(bad, Unreadable) and "sun_20110301" in bad.problem
     assert good.tensor.shape == (1, 64, 64) and good.tensor[good.crop].shape == (1, 48, 48)
