@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE = 48
 SEVEN = ["SDO/AIA 304", "SDO/AIA 193", "SDO/AIA 171", "SDO/AIA 304", "SDO/AIA 193", "SDO/AIA 171",
          "SDO/HMI magnetogram"]
-MADE_AT_WRITING = {"DATE", "CHECKSUM", "DATASUM"}
+MADE_AT_WRITING = {"DATE", "CHECKSUM", "DATASUM", "GENKEY"}
 
 
 def real(name):
