@@ -4,7 +4,8 @@
     python pix2pixCC_Test.py --dataset_name demo --input_dir_test my_EUVI_files      # raw FITS, in any folders
     python pix2pixCC_Test.py --verify checkpoints/demo/Image/Test/6000/*_AI.fits
 
-Writes ./checkpoints/<dataset_name>/Image/Test/<iteration>/<input name>_AI.<ext> and a preview beside each.
+Writes ./checkpoints/<dataset_name>/Image/Test/<iteration>/<input name>_AI.<ext> and a preview beside each; of the
+moving average, to <iteration>_ema.
 """
 from pix2pixcc.options import parse, scaling_flags, test_parser
 from pix2pixcc.utils import UserError, limit_spinning, run_command, stem_of
@@ -13,6 +14,7 @@ if __name__ == "__main__":
     parse(test_parser())                     # --help and mistyped flags are answered before torch is loaded
 limit_spinning()
 
+import errno
 import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -22,7 +24,7 @@ from tqdm import tqdm
 
 from pix2pixcc.generation.output import Output
 from pix2pixcc.generation.products import Finding, verify_product
-from pix2pixcc.generation.sources import Loaded, Source, Unreadable, find_sources, load_source
+from pix2pixcc.generation.sources import Kept, Loaded, Source, Unreadable, find_sources, load_source
 from pix2pixcc.images.files import list_images
 from pix2pixcc.model import FarsideModel, ModelDescription, checkpoints_of
 from pix2pixcc.parallel.background import BackgroundWriter
@@ -32,6 +34,8 @@ from pix2pixcc.training.data import ScalingFlags
 from pix2pixcc.training.folder import RunFolder
 from pix2pixcc.training.record import RunRecord
 from pix2pixcc.visuals.gallery import gallery
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)      # what holds for every further file as well
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -51,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         description = describe(opt, record)
         sources, missing = ranks.on_first(lambda: find_sources(
             opt.input_dir_test, opt.data_format_input, opt.input_ch, described=description.channels,
-            size=description.size, tolerance=opt.tolerance, n_workers=opt.n_workers))
+            size=description.size, data_size=opt.data_size, tolerance=opt.tolerance, n_workers=opt.n_workers))
         for line in missing:
             ranks.say(line)
         ranks.say(f"{len(sources)} inputs, {len(iterations)} checkpoints of {folder.path}, "
@@ -62,6 +66,7 @@ def main(argv: list[str] | None = None) -> int:
             model.generator.compile()
         truths = {} if opt.target_dir_test is None else {
             stem_of(path): path for path in list_images(opt.target_dir_test, opt.data_format_target, side="target")}
+        settings = description.settings | {"precision": str(half), "data_size": opt.data_size}
         problems: dict[str, str] = {}
         for iteration in iterations:
             try:
@@ -72,12 +77,12 @@ def main(argv: list[str] | None = None) -> int:
                 problems[f"iteration {iteration}"] = str(error)
                 continue
             image_mode = None if opt.no_preview else opt.image_mode
-            output = Output(folder.generated / str(iteration), opt.data_format_target, description.target_scaling,
-                            opt.save_scale, image_mode, model.provenance, opt.story, truths)
-            keep = opt.iteration == "-1" and not opt.overwrite
-            todo = [source for source in sources[ranks.rank::ranks.size] if not (keep and output.is_finished(source))]
-            problems |= generate(model, todo, output, ranks, batch_size=opt.batch_size, n_workers=opt.n_workers,
-                                 title=f"iteration {iteration}")
+            output = Output(
+                folder.generated / (f"{iteration}_ema" if network == "G_ema" else str(iteration)),
+                opt.data_format_target, description.target_scaling, description.unit, opt.save_scale, image_mode,
+                model.provenance, settings, opt.story, truths)
+            problems |= generate(model, sources[ranks.rank::ranks.size], output, ranks, batch_size=opt.batch_size,
+                                 n_workers=opt.n_workers, overwrite=opt.overwrite, title=f"iteration {iteration}")
         ranks.barrier()
         failed = ranks.most(len(problems))
         if ranks.is_first:
@@ -99,14 +104,18 @@ def describe(opt, record: RunRecord | None) -> ModelDescription:
     return ModelDescription.of_record(record)
 
 
-def readable(loader: Iterable[Loaded | Unreadable], problems: dict[str, str], bar: tqdm) -> Iterator[Loaded]:
-    """Yield what could be read; the others go to `problems`."""
+def readable(loader: Iterable[Loaded | Unreadable | Kept], problems: dict[str, str], bar: tqdm) -> Iterator[Loaded]:
+    """Yield what could be read; what could not goes to `problems`, what need not is counted."""
+    kept = 0
     for item in loader:
         bar.update()
-        if isinstance(item, Unreadable):
+        if isinstance(item, Loaded):
+            yield item
+        elif isinstance(item, Unreadable):
             problems[item.source.where] = item.problem
         else:
-            yield item
+            kept += 1
+            bar.set_postfix_str(f"{kept} already there", refresh=False)
 
 
 def batches(loader: Iterable[Loaded], batch_size: int) -> Iterator[list[Loaded]]:
@@ -122,10 +131,14 @@ def batches(loader: Iterable[Loaded], batch_size: int) -> Iterator[list[Loaded]]
 
 
 def generate(model: FarsideModel, sources: list[Source], output: Output, ranks: Ranks, *, batch_size: int,
-             n_workers: int, title: str) -> dict[str, str]:
-    """Generate from every source while others are read and written; return what could not be read, and why."""
+             n_workers: int, overwrite: bool, title: str) -> dict[str, str]:
+    """Generate from every source while others are read and written; return what could not be, and why.
+
+    What is there as it would be written again is kept, unless it is to `overwrite`.
+    """
     problems: dict[str, str] = {}
-    load = partial(load_source, scaled=model.description.scaled, multiple=model.generator.multiple)
+    load = partial(load_source, scaled=model.description.scaled, multiple=model.generator.multiple,
+                   is_finished=None if overwrite else output.is_finished)
     loader = in_order(load, sources, min(n_workers, len(sources)))
     bar = tqdm(total=len(sources), desc=title, unit="img", disable=not ranks.is_first, dynamic_ncols=True,
                mininterval=0.5 if sys.stderr.isatty() else 20)
@@ -133,8 +146,21 @@ def generate(model: FarsideModel, sources: list[Source], output: Output, ranks: 
         for batch in batches(readable(loader, problems, bar), batch_size):
             generated = model.generate(torch.stack([loaded.tensor for loaded in batch]))
             for loaded, image in zip(batch, generated, strict=True):
-                writer.submit(output.write, loaded, image[loaded.crop])
+                writer.submit(write, output, loaded, image[loaded.crop], problems)
     return problems
+
+
+def write(output: Output, loaded: Loaded, image: torch.Tensor, problems: dict[str, str]) -> None:
+    """Write one output; what is wrong with it goes to `problems`, but for a disk that takes no more files."""
+    try:
+        output.write(loaded, image)
+    except MemoryError:
+        raise
+    except Exception as error:      # of one input: its header, its name, its true image
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno in NO_ROOM:
+            raise
+        kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+        problems[loaded.source.where] = kind + str(error)
 
 
 def verify(files: list[str]) -> int:

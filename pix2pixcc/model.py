@@ -46,6 +46,8 @@ class ModelDescription:
         What each input channel was in training; None where nothing says so.
     size : int or None
         Pixels on a side of the training images; None where nothing says so.
+    unit : str
+        Of what it gives: 'G' where the targets' cards said magnetogram, else ''.
     """
 
     network: dict[str, Any]
@@ -53,6 +55,7 @@ class ModelDescription:
     target_scaling: Scaling
     channels: list[Channel] | None = None
     size: int | None = None
+    unit: str = ""
 
     @classmethod
     def of_record(cls, record: RunRecord) -> ModelDescription:
@@ -60,7 +63,8 @@ class ModelDescription:
         input, target = record.scaling("input"), record.scaling("target")
         network = {"model": "pix2pixCC", "input_ch": len(input.lower), "target_ch": len(target.lower)}
         network |= {name: record.options[name] for name in NETWORK if name in record.options}
-        return cls(network, input, target, record.channels("input"), record.size)
+        return cls(network, input, target, record.channels("input"), record.size,
+                   unit_of(record.channels("target")))
 
     @classmethod
     def of_flags(cls, settings: Mapping[str, Any], input: ScalingFlags, target: ScalingFlags, *,
@@ -71,6 +75,14 @@ class ModelDescription:
         """
         blank = Image(np.zeros((settings["target_ch"], 1, 1), np.float32), None, None, is_8bit, Path("target"))
         return cls({name: settings[name] for name in NETWORK}, input, target.scaling_of(blank))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What decides about the values of a generated image, beside its weights, for JSON."""
+        scaling = {name: sorted(value) if isinstance(value, frozenset) else value
+                   for name, value in vars(self.input_scaling).items()}
+        channels = None if self.channels is None else [channel.to_dict() for channel in self.channels]
+        return {"network": self.network, "input_scaling": scaling, "channels": channels, "size": self.size}
 
     def scaled(self, image: Image) -> Tensor:
         """Return an input scaled to -1..1, (C, H, W)."""
@@ -197,7 +209,7 @@ class FarsideModel:
         assert image.header is not None      # an input without an observer has been refused
         padded, crop = pad_to_multiple(description.scaled(image), self.generator.multiple)
         generated = self.generate(padded[None])[0][crop]
-        header = product_header(image.header, image.channels, bunit=unit_of(target_scaling), **self.provenance)
+        header = product_header(image.header, image.channels, bunit=description.unit, **self.provenance)
         return FarsideMagnetogram.of_product(product_hdu(target_scaling.unscale(generated).numpy(), header))
 
 
@@ -207,5 +219,5 @@ def checkpoints_of(run: RunFolder, iteration: str, *, average: bool) -> tuple[st
     If there is no such checkpoint, a `UserError` lists those that exist.
     """
     best = run.best() if iteration == "best" else None
-    network = best.network if best else "G_ema" if average else "G"
+    network = "G_ema" if average else best.network if best else "G"
     return network, run.choose(iteration, network)

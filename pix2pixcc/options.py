@@ -121,7 +121,8 @@ def command_parser(prog: str, description: str) -> argparse.ArgumentParser:
 def train_parser() -> argparse.ArgumentParser:
     """Make the parser of pix2pixCC_Train.py."""
     parser = _model_parser("pix2pixCC_Train.py", "Train Pix2PixCC or Pix2PixHD on pairs of images. "
-                           "Everything goes to ./checkpoints/<dataset_name>/.")
+                           "Everything goes to ./checkpoints/<dataset_name>/.",
+                           data_size="pixels on a side; checked against the images (default: the images' own)")
     add = parser.add_argument_group("discriminator and losses").add_argument
     add("--n_D", type=at_least(1, highest=8), default=2, help="discriminator scales")
     add("--n_df", type=WIDTH, default=64, help="width of the discriminator's first layer")
@@ -161,6 +162,8 @@ def train_parser() -> argparse.ArgumentParser:
     add("--report_freq", type=COUNT, default=100, help="iterations between loss lines")
     add("--save_freq", type=COUNT, default=10000, help="iterations between checkpoints")
     add("--display_freq", type=COUNT, default=100, help="iterations between sample images")
+    add("--display_scale", type=float, default=1.0,
+        help="multiply the scaled image before it is shown, then clip to -1..1")
     add("--display_range", type=POSITIVE, default=100.0, help="+- gauss at which sample sheets show magnetograms")
     add("--val_during_train", action="store_true", help="score the generator on a validation set at every checkpoint")
     add("--input_dir_val", default=None, help="validation inputs (default: --val_fraction of the training pairs)")
@@ -193,12 +196,15 @@ def test_parser() -> argparse.ArgumentParser:
     """Make the parser of pix2pixCC_Test.py."""
     parser = _model_parser("pix2pixCC_Test.py", "Generate images with a trained model: from model-ready files, or "
                            "from raw EUVI FITS. Networks and scaling come from the checkpoint's options.json; a flag "
-                           "that contradicts it is an error.")
+                           "that contradicts it is an error.",
+                           data_size="pixels on a side that inputs must have and raw files become (default: the "
+                                     "training images')")
     add = parser.add_argument_group("generation").add_argument
     add("--input_dir_test", default="./datasets/Test/Input", help="folder of input images, or of raw EUVI files")
     add("--iteration", default="-1", help="which checkpoint: a number, 'best', or -1 for every one found")
     add("--save_scale", type=float, default=1.0, help="multiply the output before saving")
-    add("--average", action="store_true", help="use the moving average of the weights (--ema in training)")
+    add("--average", action="store_true", help="use the moving average of the weights (--ema in training); with "
+        "--iteration best, that of the best checkpoint")
     add("--tolerance", type=POSITIVE, default=30.0,
         help="minutes within which raw files of several passbands belong together")
     add("--overwrite", action="store_true", help="generate again what is already there")
@@ -212,8 +218,8 @@ def test_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _model_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """Make a parser with the flags that training and generation share."""
+def _model_parser(prog: str, description: str, *, data_size: str) -> argparse.ArgumentParser:
+    """Make a parser with the flags that training and generation share; `data_size` is the help of that flag."""
     parser = command_parser(prog, description)
     add = parser.add_argument_group("run").add_argument
     add("--dataset_name", default="pix2pixCC", help="names the folder under ./checkpoints/")
@@ -231,8 +237,7 @@ def _model_parser(prog: str, description: str) -> argparse.ArgumentParser:
             metavar="FORMAT", help=f"extension of the {side} files: {', '.join(FORMATS)}; FITS may be compressed (.gz)")
     for side in ("input", "target"):
         add(f"--{side}_ch", type=WIDTH, default=1, help=f"{side} channels")
-    add("--data_size", type=COUNT, default=None,
-        help="pixels on a side; checked against the images (default: the images' own)")
+    add("--data_size", type=COUNT, default=None, help=data_size)
     auto = "(default: the data's cards, else 0..255 for 8-bit images, else -1..1{})"
     for side in ("input", "target"):
         add(f"--logscale_{side}", type=boolean, nargs="+", default=None,
@@ -244,8 +249,6 @@ def _model_parser(prog: str, description: str) -> argparse.ArgumentParser:
                 help=f"the {side} value that becomes {becomes}, in data units; one value, or one a channel "
                      + auto.format(f"; pix2pixHD: {PIX2PIXHD[name][0]:g}"))
         add(f"--saturation_clip_{side}", type=boolean, default=False, help=f"clip the {side} to its limits")
-    add("--display_scale", type=float, default=1.0,
-        help="multiply the scaled image before it is shown, then clip to -1..1")
     add("--image_mode", choices=IMAGE_MODES, default="png", help="format of sample images and previews")
 
     add = parser.add_argument_group("generator").add_argument

@@ -13,7 +13,7 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 from sunpy.map import GenericMap
 
-from pix2pixcc.generation.products import SAME_GROUP
+from pix2pixcc.generation.channels import SAME_GROUP, in_the_order_of
 from pix2pixcc.generation.sources import is_raw, prepared_image, raw_sources
 from pix2pixcc.images.cubes import Channel, set_channel_cards
 from pix2pixcc.images.files import Image, image_of, read_image
@@ -21,7 +21,7 @@ from pix2pixcc.images.fits import open_image
 from pix2pixcc.preparation.index import Record, record_of_header
 from pix2pixcc.preparation.pairing import Choice, Group
 from pix2pixcc.solar.headers import has_observer
-from pix2pixcc.solar.instruments import SDO, spacecraft_of
+from pix2pixcc.solar.instruments import spacecraft_of
 from pix2pixcc.solar.observations import Observation, observation_of, read_observation
 from pix2pixcc.utils import FITS_FORMATS, UserError, format_of
 
@@ -51,8 +51,7 @@ def model_input(given: Any, *, channels: Sequence[Channel] | None, count: int, s
     """
     parts = _parts(given)
     if len(parts) == 1 and _is_cube(parts[0], described=channels is not None):
-        image = cube(parts[0], count)
-        _refuse_other(image, channels, size)
+        image = in_the_order_of(cube(parts[0], count), channels, size)
     elif channels is None or size is None:
         raise UserError(f"{_where(parts[0])}: this model does not say what its channels are, so that it cannot take "
                         "raw images; give it a cube (pix2pixcc.prepare, pix2pixCC_Prepare.py)")
@@ -184,21 +183,3 @@ def _raw_input(parts: Sequence[Any], channels: Sequence[Channel], size: int, tol
     sources, _ = raw_sources(_records(observations), channels, size=size, tolerance=tolerance, where=given,
                              read=observations.__getitem__)
     return sources[0].read()
-
-
-def _refuse_other(image: Image, channels: Sequence[Channel] | None, size: int | None) -> None:
-    """Raise a `UserError` unless a cube has the model's passbands, in order, and the size of its training images."""
-    side = image.data.shape[-1]
-    if size is not None and side != size:
-        raise UserError(f"{image.path} is {side} pixels wide, this model was trained on {size}: prepare it so")
-    if channels is None:
-        return
-    if image.channels is None:
-        raise UserError(f"{image.path} does not say what its channels are (cards CHAN1, CTIME1, ...); make it with "
-                        "pix2pixcc.prepare or pix2pixCC_Prepare.py")
-    # AIA's and EUVI's images of one passband may stand for each other, as in training and in use.
-    theirs, ours = ([SDO.passband(channel.name.rpartition(" ")[2]) for channel in some]
-                    for some in (image.channels, channels))
-    if theirs != ours:
-        raise UserError(f"{image.path} holds {', '.join(channel.name for channel in image.channels)}; this model takes "
-                        f"{', '.join(channel.name for channel in channels)}, in this order")

@@ -1,20 +1,30 @@
-"""How each generated image is written: its file, its header and its preview."""
+"""How each generated image is written: its file, its header and its preview; and which are there already."""
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from astropy.io import fits
 from torch import Tensor
 
-from pix2pixcc.generation.products import product_header, unit_of, write_product
-from pix2pixcc.generation.sources import Loaded, Source
+from pix2pixcc.generation.products import product_header, write_product
+from pix2pixcc.generation.sources import FileState, Loaded, Source, state_of
+from pix2pixcc.images.cubes import CHANNEL_CARDS
 from pix2pixcc.images.files import read_image, write_image
+from pix2pixcc.images.fits import open_image
 from pix2pixcc.pipeline import Scaling
 from pix2pixcc.solar.headers import has_observer
-from pix2pixcc.utils import FITS_FORMATS
+from pix2pixcc.utils import FITS_FORMATS, VERSION, UserError
 from pix2pixcc.visuals.sheets import preview, sample_sheet
 from pix2pixcc.visuals.story import story
+
+KEY_CARD = "GENKEY"             # digest of all that decides about the values and the header of an output
+PREVIEW_CARD = "PREVKEY"        # the same of the preview that was drawn of it
 
 
 @dataclass(frozen=True)
@@ -27,12 +37,16 @@ class Output:
         Where to, and the extension, one of `utils.FORMATS`.
     scaling : Scaling
         Of the target; undone before saving.
+    unit : str
+        Of the model's output in data units: 'G', or '' where it is not known.
     save_scale : float
         Multiplies the values before saving.
     image_mode : str or None
         Format of the preview beside each image; None for no preview.
     provenance : dict
         `model`, `checkpoint`, `checkpoint_sha256`, `iteration`, for the header of a product.
+    settings : dict
+        What else decides about the values, for JSON.
     story : bool
         Whether previews also show where the spacecraft stood.
     truths : dict of str to path
@@ -42,16 +56,18 @@ class Output:
     folder: Path
     data_format: str
     scaling: Scaling
+    unit: str
     save_scale: float
     image_mode: str | None
     provenance: dict
+    settings: dict[str, Any] = field(default_factory=dict)
     story: bool = False
     truths: dict[str, Path] = field(default_factory=dict)
 
     @property
-    def unit(self) -> str:
-        """The unit of what is written: 'G' if the model learned gauss or values are multiplied, else '' (unknown)."""
-        return "G" if self.save_scale != 1 else unit_of(self.scaling)
+    def saved_unit(self) -> str:
+        """The unit of what is written: that of the model's output, not known of values that are multiplied."""
+        return self.unit if self.save_scale == 1 else ""
 
     def path(self, source: Source) -> Path:
         """Return the file of a source's output."""
@@ -64,8 +80,33 @@ class Output:
         return self.folder / f"{source.name}_AI.{self.image_mode}"
 
     def is_finished(self, source: Source) -> bool:
-        """Return whether a source's output and its preview are there."""
-        return self.path(source).is_file() and (self.image_mode is None or self.preview_path(source).is_file())
+        """Return whether a source's output and its preview are there, as they would be written again.
+
+        The header of a FITS file says it. A file of another format must be newer than the weights and the input.
+        """
+        path, state = self.path(source), source.state()
+        if not path.is_file() or (self.image_mode is not None and not self.preview_path(source).is_file()):
+            return False
+        if self.data_format not in FITS_FORMATS:
+            older = [os.stat(self.provenance["checkpoint"]).st_mtime_ns, *(changed for _, _, changed in state)]
+            return path.stat().st_mtime_ns > max(older)
+        try:
+            with open_image(path) as hdu:
+                keys = hdu.header.get(KEY_CARD), hdu.header.get(PREVIEW_CARD)
+        except UserError:
+            return False
+        is_same_preview = self.image_mode is None or keys[1] == self._preview_key(source)
+        return keys[0] == self._key(state) and is_same_preview
+
+    def _key(self, state: FileState) -> str:
+        """Return a digest of the weights, the settings and the input: the same key, the same file."""
+        made_by = {name: value for name, value in self.provenance.items() if name != "checkpoint"}
+        return _digest([VERSION, made_by, os.path.basename(self.provenance["checkpoint"]), self.settings,
+                        self.scaling.to_dict(), self.unit, self.save_scale, state])
+
+    def _preview_key(self, source: Source) -> str:
+        truth = self.truths.get(source.name)
+        return _digest([self.story, None if truth is None else state_of([truth])])
 
     def _truth(self, source: Source) -> np.ndarray | None:
         """Return the true image of a source's name, if there is one."""
@@ -79,14 +120,30 @@ class Output:
         """
         values = self.scaling.unscale(generated).mul_(self.save_scale).numpy()
         path, header, channels = self.path(loaded.source), loaded.image.header, loaded.image.channels
+        if self.image_mode is not None:
+            self.preview_path(loaded.source).unlink(missing_ok=True)      # of what is overwritten
         if self.data_format in FITS_FORMATS and header is not None and len(values) == 1 and has_observer(header):
-            header = product_header(header, channels, bunit=self.unit, **self.provenance)
+            header = product_header(header, channels, bunit=self.saved_unit, **self.provenance)
+            self._set_keys(header, loaded)
             write_product(path, values, header)
             if self.image_mode is not None:
                 draw = story if self.story else preview
                 draw(self.preview_path(loaded.source), values, header, euv=loaded.image.data, channels=channels,
-                     unit=self.unit, truth=self._truth(loaded.source))
+                     unit=self.saved_unit, truth=self._truth(loaded.source))
         else:
-            write_image(path, values, header)
+            written = fits.Header() if header is None else header.copy()
+            for card in [f"{name}{k}" for name in CHANNEL_CARDS for k in range(1, len(loaded.image.data) + 1)]:
+                written.remove(card, ignore_missing=True)      # they speak of the input
+            self._set_keys(written, loaded)
+            write_image(path, values, written)
             if self.image_mode is not None:
                 sample_sheet(self.preview_path(loaded.source), loaded.image.data, None, values, channels, header=header)
+
+    def _set_keys(self, header: fits.Header, loaded: Loaded) -> None:
+        header[KEY_CARD] = (self._key(loaded.state), "of weights, input and settings")
+        if self.image_mode is not None:
+            header[PREVIEW_CARD] = (self._preview_key(loaded.source), "of the preview")
+
+
+def _digest(content: list) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]

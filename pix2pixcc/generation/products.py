@@ -9,16 +9,16 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 
+from pix2pixcc.generation.channels import SAME_GROUP, are_references
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.images.fits import open_image
-from pix2pixcc.pipeline import Scaling
 from pix2pixcc.solar.geometry import LIMB, disk_of_header
 from pix2pixcc.solar.headers import set_times, sky_of_header
 from pix2pixcc.solar.instruments import spacecraft_of
@@ -26,7 +26,6 @@ from pix2pixcc.solar.observations import mean_time, parse_utc
 from pix2pixcc.utils import VERSION, atomic_path, file_sha256
 
 CONTENT = "AI-generated line-of-sight magnetogram"
-SAME_GROUP = timedelta(hours=12)      # a frontside reference is days older than the images of now
 FARSIDE = 60.0                        # degrees from the Earth, which then cannot see (1 - cos 60) / 2 = 1/4 of the disk
 
 
@@ -56,20 +55,28 @@ def title_of(header: Mapping) -> str:
     return ", ".join(part for part in (title, spacecraft.name if spacecraft else keyword) if part)
 
 
-def unit_of(scaling: Scaling) -> str:
-    """Return the unit of a model's output: 'G' if its limits in training were in gauss, '' if they were -1 and 1."""
-    return "" if (scaling.lower, scaling.upper) == ((-1.0,), (1.0,)) else "G"
+def unit_of(channels: Sequence[Channel] | None) -> str:
+    """Return the unit of a model's output: 'G' if the cards of its targets say magnetogram, else '' (not known)."""
+    return "G" if channels and all("magnetogram" in channel.name.lower() for channel in channels) else ""
+
+
+def _own(channels: Sequence[Channel]) -> list[Channel]:
+    """Return the observer's own channels of now: no frontside reference, and no magnetogram beside EUV images."""
+    own = [channel for channel, is_reference in zip(channels, are_references(channels), strict=True)
+           if not is_reference]
+    return [channel for channel in own if not channel.is_magnetogram] or own
 
 
 def _observed_time(channels: Sequence[Channel]) -> datetime | None:
-    """Return the mean time of the channels that belong to the first one's time; the frontside reference does not."""
-    times = [parse_utc(channel.time) for channel in channels if channel.time]
-    return mean_time([time for time in times if abs(time - times[0]) < SAME_GROUP]) if times else None
+    """Return the mean time of the observer's own channels."""
+    times = [parse_utc(channel.time) for channel in _own(channels) if channel.time]
+    return mean_time(times) if times else None
 
 
 def _spacecraft(channels: Sequence[Channel], cube_header: fits.Header) -> str:
-    """Return the card OBSRVTRY: whose image the first channel is, else what the input's own header says."""
-    spacecraft = spacecraft_of(channels[0].name) if channels else None
+    """Return the card OBSRVTRY: whose images the observer's own channels are, else what the input's header says."""
+    own = _own(channels)
+    spacecraft = spacecraft_of(own[0].name) if own else None
     return spacecraft.keyword if spacecraft else str(cube_header.get("OBSRVTRY", "")).strip()
 
 

@@ -2,14 +2,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from astropy.io import fits
 from torch import Tensor
 
+from pix2pixcc.generation.channels import in_the_order_of
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.images.files import Image, list_images, read_image
 from pix2pixcc.pipeline import pad_to_multiple
@@ -20,20 +24,51 @@ from pix2pixcc.solar.observations import Observation, identify, read_header, rea
 from pix2pixcc.utils import FITS_FORMATS, UserError, format_of, natural_key, stem_of
 
 LOOKED_AT = 20      # files of a folder whose headers tell what it holds
+FileState = list[tuple[str, int, int]]
 
 
 @dataclass(frozen=True)
 class Source:
-    """One image to generate from: the name of its output, where it is in words, and how to read it."""
+    """One image to generate from.
+
+    Attributes
+    ----------
+    name, where : str
+        What its output is called, and where it is, in words.
+    read : callable
+        Returns it.
+    paths : tuple of str
+        The files that it is, or may be, read from.
+    """
 
     name: str
     where: str
     read: Callable[[], Image]
+    paths: tuple[str, ...] = ()
+
+    def state(self) -> FileState:
+        """Return the `state_of` its files."""
+        return state_of(self.paths)
+
+
+def state_of(paths: Iterable[str | os.PathLike]) -> FileState:
+    """Return name, size and time of modification (ns) of files: what changes when one is written anew."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(OSError):      # its reading will say why
+            status = os.stat(path)
+            found.append((os.path.basename(path), status.st_size, status.st_mtime_ns))
+    return found
 
 
 def prepared_image(group: Group, size: int, read: Callable[[str], Observation] = read_observation) -> Image:
-    """Return the input, `size` pixels wide, that a group of raw images becomes; `read` reads the image of a path."""
+    """Return the input, `size` pixels wide, that a group of raw images becomes; `read` reads the image of a path.
+
+    What was replaced by another file of its exposure is said on standard error, with the reason.
+    """
     prepared = prepare_group(group, size, read=read)
+    for path, reason in prepared.problems.items():
+        print(f"replaced {path}: {reason}", file=sys.stderr)
     return Image(prepared.data, prepared.header, prepared.channels, False, Path(prepared.sources[0].path))
 
 
@@ -61,27 +96,43 @@ def raw_sources(records: Sequence[Record], channels: Sequence[Channel], *, size:
     Raises
     ------
     UserError
-        No time is complete; the message says what each lacks.
+        No time is complete, and the message says what each lacks; or the products of two would have one name.
     """
     wanted = farside_channels([channel.name for channel in channels])
     groups, missing = farside_groups(records, wanted, tolerance=tolerance)
-    sources = []
+    sources, prefixed = [], []
     for group in groups:
         chosen = [choice.candidates[0] for choice in group.choices]
         alone = len(group.choices) == 1 and len(group.choices[0].candidates) == 1       # no other file may fill in
         name = stem_of(chosen[0].path) if alone else stem_of_group(group, chosen)
         when = f"{group.observer} {group.time:%Y-%m-%dT%H:%M:%S}"
-        sources.append(Source(name, when, partial(prepared_image, group, size, read)))
+        paths = tuple(record.path for choice in group.choices for record in choice.candidates)
+        sources.append(Source(name, when, partial(prepared_image, group, size, read), paths))
+        prefixed.append(stem_of_group(group, chosen))
+    count = Counter(source.name.casefold() for source in sources)
+    sources = [replace(source, name=name) if count[source.name.casefold()] > 1 else source
+               for source, name in zip(sources, prefixed, strict=True)]
     lines = describe_missing(missing)
-    lines += [f"skipped {record.path}: {record.problem}" for record in records if record.name and record.problem]
+    lines += [f"skipped {record.path}: {record.problem}" for record in records if record.problem]
     if not sources:
         nothing = f"{where}: no time has all that this model needs, {', '.join(wanted)}"
         raise UserError("\n".join([nothing, *lines[:20]]))
+    _refuse_equal_names(sources)
     return sources, lines
 
 
+def _refuse_equal_names(sources: Sequence[Source]) -> None:
+    """Raise a `UserError` if the products of two sources would be one file, on any file system."""
+    first: dict[str, Source] = {}
+    for source in sources:
+        other = first.setdefault(source.name.casefold(), source)
+        if other is not source:
+            raise UserError(f"{other.paths[0]} and {source.paths[0]} would both become {source.name}_AI: "
+                            "move one of them away, or rename it")
+
+
 def find_sources(folder: str, data_format: str, channels: int, *, described: list[Channel] | None, size: int | None,
-                 tolerance: float, n_workers: int) -> tuple[list[Source], list[str]]:
+                 data_size: int | None, tolerance: float, n_workers: int) -> tuple[list[Source], list[str]]:
     """Return what to generate from in a folder, as `raw_sources`: its raw files, in any nesting, or its images.
 
     Parameters
@@ -91,6 +142,8 @@ def find_sources(folder: str, data_format: str, channels: int, *, described: lis
     described, size
         What the model's channels are, and pixels on a side of the images that it was trained on; None for either: no
         raw files are looked for.
+    data_size : int or None
+        Pixels on a side of the images to generate from, if not those of the training images.
     tolerance : float
         Minutes within which raw files of several passbands belong together.
     n_workers : int
@@ -99,13 +152,23 @@ def find_sources(folder: str, data_format: str, channels: int, *, described: lis
     Raises
     ------
     UserError
-        The folder holds nothing to generate from; the message says what is missing.
+        The folder holds nothing to generate from, and the message says what is missing; or two of its files have one
+        name.
     """
-    if described and size and data_format in FITS_FORMATS and holds_raw_files(folder, data_format):
+    side = data_size or size
+    if described and side and data_format in FITS_FORMATS and holds_raw_files(folder, data_format):
         records = index_archive([folder], n_workers=n_workers)
-        return raw_sources(records, described, size=size, tolerance=tolerance, where=folder)
-    return [Source(stem_of(path), str(path), partial(read_image, path, channels))
-            for path in list_images(folder, data_format)], []
+        return raw_sources(records, described, size=side, tolerance=tolerance, where=folder)
+    read = partial(_read_cube, count=channels, described=described, size=side,
+                   size_of="--data_size says" if data_size else "this model was trained on")
+    sources = [Source(stem_of(path), str(path), partial(read, path), (str(path),))
+               for path in list_images(folder, data_format)]
+    _refuse_equal_names(sources)
+    return sources, []
+
+
+def _read_cube(path: Path, *, count: int, described: list[Channel] | None, size: int | None, size_of: str) -> Image:
+    return in_the_order_of(read_image(path, count), described, size, size_of=size_of)
 
 
 def holds_raw_files(folder: str, data_format: str) -> bool:
@@ -133,12 +196,16 @@ def _is_raw_file(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Loaded:
-    """An input ready for the network; `crop` takes the padding off the output again."""
+    """An input ready for the network; `crop` takes the padding off the output again.
+
+    `state` is that of its source before it was read.
+    """
 
     source: Source
     tensor: Tensor
     crop: tuple
     image: Image
+    state: FileState
 
 
 @dataclass(frozen=True)
@@ -149,11 +216,29 @@ class Unreadable:
     problem: str
 
 
-def load_source(source: Source, *, scaled: Callable[[Image], Tensor], multiple: int) -> Loaded | Unreadable:
-    """Read a source, scale it to -1..1 by `scaled`, pad its sides to a `multiple`; a bad one comes as `Unreadable`."""
+@dataclass(frozen=True)
+class Kept:
+    """An input whose output is there already."""
+
+    source: Source
+
+
+def load_source(source: Source, *, scaled: Callable[[Image], Tensor], multiple: int,
+                is_finished: Callable[[Source], bool] | None = None) -> Loaded | Unreadable | Kept:
+    """Read a source, scale it to -1..1 by `scaled`, pad its sides to a `multiple`; a bad one comes as `Unreadable`.
+
+    One whose output `is_finished` is not read.
+    """
     try:
+        if is_finished is not None and is_finished(source):
+            return Kept(source)
+        state = source.state()
         image = source.read()
         padded, crop = pad_to_multiple(scaled(image), multiple)
     except UserError as error:
         return Unreadable(source, str(error))
-    return Loaded(source, padded, crop, image)
+    except MemoryError:
+        raise
+    except Exception as error:          # headers can be wrong in any way, and SunPy, wcslib and astropy raise anything
+        return Unreadable(source, f"{type(error).__name__}: {error}")
+    return Loaded(source, padded, crop, image, state)

@@ -166,7 +166,8 @@ def _generated(folder: Path) -> str:
         rest = f'<p><a href="{_link(folder, checkpoint)}/">and {more} more</a></p>' if more > 0 else ""
         count = "1 file" if len(products) == 1 else f"{len(products)} files"
         is_open = "" if parts else " open"
-        parts.append(f"<details{is_open}><summary>iteration {_text(checkpoint.name)} <small>{count}</small></summary>"
+        name = _text(checkpoint.name.replace("_ema", ", moving average"))
+        parts.append(f"<details{is_open}><summary>iteration {name} <small>{count}</small></summary>"
                      f'<div class="cards">{cards}</div>{rest}</details>')
     return "\n".join(parts) or '<p class="none">Nothing generated yet: <code>pix2pixCC_Test.py</code> does it.</p>'
 

@@ -222,11 +222,52 @@ def test_all_checkpoints_are_run_and_only_what_is_missing_is_made_again(run_fold
     assert sorted(path.name for path in folder.iterdir()) == ["12", "4", "8"]
     kept, lost = folder / "4/sun_20110301_120403_AI.fits", folder / "4/sun_20110302_120403_AI.fits"
     stamp = kept.stat().st_mtime_ns
-    lost.unlink()
-    assert generate(*flags).status == 0
-    assert lost.is_file() and kept.stat().st_mtime_ns == stamp
+    for choice in ([], ["--iteration", 4]):
+        lost.unlink()
+        assert generate(*flags, *choice).status == 0
+        assert lost.is_file() and kept.stat().st_mtime_ns == stamp
     assert generate(*flags, "--overwrite").status == 0
     assert kept.stat().st_mtime_ns != stamp
+
+
+def test_what_would_not_be_written_again_is_made_anew(run_folder):
+    flags = ("--dataset_name", "run", "--input_dir_test", "data/Input", "--no_preview", "--iteration")
+    products = run_folder / "checkpoints/run/Image/Test"
+
+    def made_anew(iteration, *more):
+        before = {path.name: path.stat().st_mtime_ns for path in (products / str(iteration)).glob("*.fits")}
+        assert generate(*flags, iteration, *more).status == 0
+        after = {path.name: path.stat().st_mtime_ns for path in (products / str(iteration)).glob("*.fits")}
+        return [name for name in after if after[name] != before.get(name)]
+
+    first = "sun_20110301_120403"
+    assert len(made_anew(12)) == 6 and made_anew(12) == [] and made_anew(12, "--batch_size", 3) == []
+    assert len(made_anew(12, "--save_scale", 100)) == 6 and made_anew(12, "--save_scale", 100) == []
+    assert len(made_anew(12)) == 6
+    path = run_folder / f"data/Input/{first}.fits"
+    fits.writeto(path, fits.getdata(path) * 2, fits.getheader(path), overwrite=True)
+    assert made_anew(12) == [f"{first}_AI.fits"]
+    shutil.copy(run_folder / "checkpoints/run/Model/8_G.pt", run_folder / "checkpoints/run/Model/12_G.pt")
+    assert len(made_anew(12)) == 6
+    assert generate(*flags, 12, "--average").status == 0 and made_anew(12) == []
+    assert fits.getheader(products / f"12_ema/{first}_AI.fits")["CKPTFILE"] == "12_G_ema.pt"
+    assert fits.getheader(products / f"12/{first}_AI.fits")["CKPTFILE"] == "12_G.pt"
+
+
+def test_what_writing_an_output_raises_is_told_of_that_input_and_the_others_are_done(run_folder):
+    """A header without CRPIX1, a folder where the product goes, and a true image that cannot be read."""
+    names = [f"sun_2011030{day}_120403" for day in range(1, 7)]
+    fits.delval(run_folder / f"data/Input/{names[1]}.fits", "CRPIX1")
+    products = run_folder / "checkpoints/run/Image/Test/12"
+    (products / f"{names[2]}_AI.fits").mkdir(parents=True)
+    (run_folder / f"data/Target/{names[3]}.fits").write_text("no image")
+    result = generate("--dataset_name", "run", "--input_dir_test", "data/Input", "--iteration", 12,
+                      "--target_dir_test", "data/Target")
+    assert result.status == 2 and "Traceback" not in result.err
+    skipped = [line for line in result.err.splitlines() if line.startswith("skipped")]
+    assert len(skipped) == 3 and all(name in line for name, line in zip(names[1:4], sorted(skipped), strict=True))
+    assert "CRPIX1" in result.err
+    assert sorted(path.name for path in products.glob("*.png")) == [f"{names[k]}_AI.png" for k in (0, 4, 5)]
 
 
 def test_best_is_the_checkpoint_with_the_best_score(run_folder):
@@ -235,7 +276,8 @@ def test_best_is_the_checkpoint_with_the_best_score(run_folder):
     assert generate(*flags).status == 0
     (folder,) = (run_folder / "checkpoints/run/Image/Test").iterdir()
     header = fits.getheader(next(folder.glob("*.fits")))
-    assert folder.name == str(best["iteration"]) and header["CKPTFILE"] == f"{best['iteration']}_{best['network']}.pt"
+    assert folder.name == str(best["iteration"]) + ("_ema" if best["network"] == "G_ema" else "")
+    assert header["CKPTFILE"] == f"{best['iteration']}_{best['network']}.pt"
 
 
 def test_batches_threads_and_half_precision_give_the_same_images(run_folder):
@@ -285,7 +327,10 @@ def test_raw_euvi_files_become_magnetograms_of_their_observer(run_folder):
 
 def test_sizes_that_do_not_divide_are_padded_and_cropped_in_test_and_refused_in_train(run_folder):
     inputs, targets = write_cubes(run_folder / "odd", count=1, size=50)
-    assert generate("--dataset_name", "run", "--input_dir_test", inputs, "--iteration", 12).status == 0
+    flags = ("--dataset_name", "run", "--input_dir_test", inputs, "--iteration", 12)
+    result = generate(*flags)
+    assert result.status == 2 and "_120403.fits is 50 pixels wide, this model was trained on 48" in result.err
+    assert generate(*flags, "--data_size", 50).status == 0
     (product,) = (run_folder / "checkpoints/run/Image/Test/12").glob("*.fits")
     assert fits.getdata(product).shape == (50, 50)
     result = train(*FITS, *folders(inputs, targets), "--dataset_name", "other")
@@ -323,6 +368,32 @@ def test_a_bad_input_is_skipped_and_the_others_are_done(run_folder):
     result = generate("--dataset_name", "run", "--input_dir_test", "data/Input", "--iteration", 12, "--no_preview")
     assert result.status == 2 and "skipped" in result.err and bad.name in result.err
     assert len(list((run_folder / "checkpoints/run/Image/Test/12").glob("*.fits"))) == 5
+
+
+def test_an_input_of_another_passband_or_size_is_skipped_by_name_and_the_others_are_done(run_folder):
+    other, small = (run_folder / "data/Input" / f"sun_2011030{day}_120403.fits" for day in (2, 4))
+    fits.setval(other, "CHAN1", value="STEREO/EUVI-B 304")
+    header = fits.getheader(small)
+    fits.writeto(small, np.ones((1, 32, 32), np.float32), header, overwrite=True)
+    flags = ("--dataset_name", "run", "--input_dir_test", "data/Input", "--iteration", 12, "--no_preview")
+    result = generate(*flags)
+    assert result.status == 2 and "Traceback" not in result.err
+    assert f"{other.name} holds STEREO/EUVI-B 304; this model takes STEREO/EUVI-B 171" in result.err
+    assert f"{small.name} is 32 pixels wide" in result.err
+    assert len(list((run_folder / "checkpoints/run/Image/Test/12").glob("*.fits"))) == 4
+    result = generate(*flags, "--data_size", 999)
+    assert result.status == 2 and result.err.count("--data_size says 999") == 6
+
+
+def test_no_flag_of_the_command_is_read_by_nobody():
+    from pix2pixcc.model import NETWORK
+    from pix2pixcc.options import test_parser
+
+    source = (ROOT / "pix2pixCC_Test.py").read_text()
+    through = {*NETWORK, *(f"{name}_{side}" for side in ("input", "target") for name in (
+        "saturation_lower_limit", "saturation_upper_limit", "saturation_clip", "logscale"))}
+    flags = {action.dest for action in test_parser()._actions} - {"help", "version"}
+    assert {flag for flag in flags - through if f"opt.{flag}" not in source} == set()
 
 
 # What a checkpoint and the flags say of each other

@@ -16,7 +16,7 @@ from observation_files import AIA, EUVI_A, EUVI_B, real_header
 from running import observer_header
 from sunpy.map.header_helper import make_heliographic_header
 
-from pix2pixcc.generation.products import input_name, inputs_of, product_header, verify_product, write_product
+from pix2pixcc.generation.products import input_name, inputs_of, product_header, unit_of, verify_product, write_product
 from pix2pixcc.images.cubes import Channel, write_cube
 from pix2pixcc.solar.geometry import disk_mask
 from pix2pixcc.solar.headers import mean_header, registered_header
@@ -153,6 +153,30 @@ def test_a_product_of_one_channel_has_its_observer_and_time(tmp_path, path, spac
 def test_without_channels_the_cubes_own_time_and_place_count():
     header = product_header(published_cube_header(), None)
     assert (header["DATE-OBS"], header["INPUTDAT"]) == ("2011-03-05T12:04:03", "STEREO_B") and "HISTORY" not in header
+
+
+@pytest.mark.parametrize("channels, expected", [
+    ([("STEREO/EUVI-A 304", "2023-09-01T00:00:00"), ("SDO/AIA 304", "2023-08-31T17:30:00")], "2023-09-01T00:00:00"),
+    ([("SDO/AIA 304", "2023-08-31T17:30:00"), ("STEREO/EUVI-A 304", "2023-09-01T00:00:00")], "2023-09-01T00:00:00"),
+    ([("SDO/HMI magnetogram", "2023-08-31T22:00:00"), ("STEREO/EUVI-A 304", "2023-09-01T00:00:00")],
+     "2023-09-01T00:00:00"),
+    ([("SDO/AIA 304", "2023-09-01T00:00:00"), ("SDO/AIA 193", "2023-09-01T00:00:04"),
+      ("SDO/HMI magnetogram", "2023-08-31T23:00:00"), ("SDO/AIA 304", "2023-08-04T17:00:00")], "2023-09-01T00:00:02"),
+    ([("SDO/HMI magnetogram", "2023-09-01T00:00:00")], "2023-09-01T00:00:00")])
+def test_the_time_is_that_of_the_observers_own_images(channels, expected):
+    """A frontside reference can be hours old: STEREO-A passed between the Sun and the Earth in August 2023."""
+    header = published_cube_header()
+    header["DATE-OBS"] = "2023-09-01T00:00:00"
+    made = product_header(header, [Channel(name, time) for name, time in channels])
+    assert made["DATE-OBS"] == expected
+    assert made["OBSRVTRY"] == ("STEREO_A" if "STEREO" in str(channels) else "SDO")
+
+
+@pytest.mark.parametrize("names, unit", [
+    (["SDO/HMI magnetogram"], "G"), (["SDO/HMI magnetogram", "SDO/AIA 171"], ""), (["SDO/HMI continuum"], ""),
+    (None, "")])
+def test_only_magnetograms_are_in_gauss(names, unit):
+    assert unit_of(names and [Channel(name) for name in names]) == unit
 
 
 def test_an_image_of_another_size_than_its_header_is_refused(tmp_path):

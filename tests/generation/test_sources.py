@@ -1,6 +1,8 @@
 """What is generated from: the images of a folder, model-ready or raw."""
+import gzip
 import importlib.resources
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import torch
 from astropy.io import fits
 from running import write_cubes
 
-from pix2pixcc.generation.sources import Unreadable, find_sources, holds_raw_files, load_source
+from pix2pixcc.generation.sources import Kept, Source, Unreadable, find_sources, holds_raw_files, load_source
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.pipeline import Scaling
 from pix2pixcc.utils import UserError
@@ -23,13 +25,14 @@ def raw(tmp_path):
     return tmp_path
 
 
-def find(folder, channels=1, described=EUV, data_format="fits"):
-    return find_sources(str(folder), data_format, channels, described=described, size=64, tolerance=30, n_workers=0)
+def find(folder, channels=1, described=EUV, data_format="fits", size=64):
+    return find_sources(str(folder), data_format, channels, described=described, size=size, data_size=None,
+                        tolerance=30, n_workers=0)
 
 
 def test_cubes_are_taken_as_they_are(tmp_path):
     inputs, _ = write_cubes(tmp_path / "data", count=2)
-    sources, missing = find(inputs)
+    sources, missing = find(inputs, size=48)
     assert [source.name for source in sources] == ["sun_20110301_120403", "sun_20110302_120403"] and missing == []
     assert sources[0].read().data.shape == (1, 48, 48)
 
@@ -65,6 +68,33 @@ def test_a_raw_file_whose_header_forbids_its_use_is_named_and_the_others_are_don
     assert missing == [f"skipped {raw / 'secchi_l0_b.fits'}: LEDCOLOR = BLUE: an image of the calibration lamp"]
 
 
+def test_every_bad_raw_file_is_named(raw):
+    (raw / "deep").mkdir()
+    (raw / "deep" / "torn.fits").write_bytes((raw / "secchi_l0_b.fits").read_bytes()[:9000])
+    fits.writeto(raw / "foreign.fits", np.ones((8, 8), np.float32))
+    with fits.open(raw / "secchi_l0_b.fits", mode="update") as hdus:
+        hdus[0].header["LEDCOLOR"] = "BLUE"
+    _, missing = find(raw)
+    assert sorted(Path(line.split(":")[0].removeprefix("skipped ")).name for line in missing) == [
+        "foreign.fits", "secchi_l0_b.fits", "torn.fits"]
+
+
+def test_files_of_one_name_become_products_of_their_spacecraft(raw):
+    for letter, name in (("a", "Sun.fits"), ("b", "sun.fits")):
+        (raw / f"stereo_{letter}").mkdir()
+        (raw / f"secchi_l0_{letter}.fits").rename(raw / f"stereo_{letter}" / name)
+    sources, _ = find(raw)
+    assert [source.name for source in sources] == ["stereo_a_20110215_001400", "stereo_b_20110215_001434"]
+
+
+def test_two_inputs_of_one_name_are_refused_with_both_names(tmp_path):
+    inputs, _ = write_cubes(tmp_path / "data", count=2)
+    with gzip.open(inputs / "sun_20110301_120403.fits.gz", "wb") as packed:
+        packed.write((inputs / "sun_20110301_120403.fits").read_bytes())
+    with pytest.raises(UserError, match="_120403.fits and .*_120403.fits.gz would both become sun_20110301_120403_AI"):
+        find(inputs)
+
+
 def test_what_a_folder_holds_is_asked_first(raw, tmp_path_factory):
     assert holds_raw_files(raw, "fits")
     outer = tmp_path_factory.mktemp("outer")
@@ -86,11 +116,34 @@ def test_an_empty_folder_is_named(tmp_path):
         find(tmp_path)
 
 
+@pytest.mark.parametrize("error", [UserError("bad"), TypeError("odd"), AttributeError("odd"), OverflowError("odd")])
+def test_whatever_reading_raises_is_a_problem_of_that_input(error):
+    def read():
+        raise error
+
+    found = load_source(Source("x", "x.fits", read), scaled=None, multiple=32)
+    assert isinstance(found, Unreadable) and str(error) in found.problem
+
+
+def test_what_is_finished_is_not_read():
+    source = Source("x", "x.fits", None)
+    assert load_source(source, scaled=None, multiple=32, is_finished=lambda asked: asked is source) == Kept(source)
+
+
+def test_the_state_of_a_source_changes_when_a_file_of_it_is_written_anew(raw):
+    sources, _ = find(raw)
+    before = [source.state() for source in sources]
+    assert [name for state in before for name, _, _ in state] == ["secchi_l0_a.fits", "secchi_l0_b.fits"]
+    (raw / "secchi_l0_b.fits").touch()
+    after = [source.state() for source in sources]
+    assert after[0] == before[0] and after[1] != before[1]
+
+
 def test_a_bad_file_does_not_stop_the_others(tmp_path):
     inputs, _ = write_cubes(tmp_path / "data", count=2)
     (inputs / "sun_20110301_120403.fits").write_text("nonsense")
     scaling = Scaling((1.0,), (200.0,), (True,))
     bad, good = (load_source(source, scaled=lambda image: scaling.scale(torch.from_numpy(image.data)), multiple=32)
-                 for source in find(inputs)[0])
+                 for source in find(inputs, size=48)[0])
     assert isinstance(bad, Unreadable) and "sun_20110301" in bad.problem
     assert good.tensor.shape == (1, 64, 64) and good.tensor[good.crop].shape == (1, 48, 48)

@@ -18,7 +18,8 @@ def write_run(folder, names, *, size, checkpoints=("5_G",), described=True, targ
                          "upper": [channel.upper for channel in channels],
                          "log": [channel.scale == "log10" for channel in channels], "clip": False},
                "target": {"lower": [-target_limit], "upper": [target_limit], "log": [False], "clip": False}}
-    described_channels = {"input": [channel.to_dict() for channel in channels], "target": None} if described else None
+    target = [Channel.magnetogram("SDO/HMI magnetogram", "").to_dict()] if target_limit > 1 else None
+    described_channels = {"input": [channel.to_dict() for channel in channels], "target": target} if described else None
     write_json(folder / "options.json", {"options": network | FORMATS, "size": size, "scaling": scaling,
                                          "channels": described_channels})
     (folder / "Model").mkdir()

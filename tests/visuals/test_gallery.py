@@ -114,6 +114,14 @@ def test_each_product_stands_once_with_its_preview(run_folder):
     assert page.count('<img src="Image/Test/1000/sun_20110215_AI.png"') == 1
 
 
+def test_products_of_the_average_stand_by_themselves(tmp_path):
+    for name in ("100", "100_ema"):
+        (tmp_path / "Image/Test" / name).mkdir(parents=True)
+        (tmp_path / "Image/Test" / name / "a_AI.fits").touch()
+    page = gallery(tmp_path).read_text()
+    assert "<summary>iteration 100 <small>" in page and "<summary>iteration 100, moving average <small>" in page
+
+
 @pytest.mark.parametrize(("product", "picture"), [
     ("a_AI.fits.gz", "a_AI.png"), ("a_AI.npy", "a_AI.jpg"), ("a_AI.tif", "a_AI.png"), ("a_AI.png", "a_AI.preview.png"),
     ("a_AI.png", None)])
