@@ -16,7 +16,7 @@ from pix2pixcc.images.cubes import Channel, write_cube
 from pix2pixcc.images.fits import open_image
 from pix2pixcc.preparation.index import Record, without_path
 from pix2pixcc.preparation.pairing import Choice, Group, Missing
-from pix2pixcc.preparation.settings import MAX_MISSING, Settings
+from pix2pixcc.preparation.settings import MAX_MISSING, RULES, Settings
 from pix2pixcc.solar.headers import mean_header
 from pix2pixcc.solar.instruments import SPACECRAFT
 from pix2pixcc.solar.observations import Observation, mean_time, read_observation
@@ -135,7 +135,7 @@ class Outcome:
 
 def _key(job: Job, sources: Sequence[Record]) -> str:
     """Return a digest of the settings and of each channel's file: the same key, the same cube."""
-    content = [VERSION, job.settings.size, job.settings.max_missing,
+    content = [VERSION, RULES, job.settings.size, job.settings.max_missing,
                [choice.name for group in job.groups for choice in group.choices],
                [(os.path.basename(record.path), record.size, int(record.mtime)) for record in sources]]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]

@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from pix2pixcc.images.fits import is_number
 from pix2pixcc.parallel.workers import in_parallel
+from pix2pixcc.preparation.settings import RULES
 from pix2pixcc.solar.headers import registered_header
 from pix2pixcc.solar.instruments import MAGNETOGRAM, SDO, spacecraft_of
 from pix2pixcc.solar.observations import identify, read_header
@@ -155,12 +156,15 @@ def _longitude(header: fits.Header, name: str) -> float:
     return float(registered_header(header, 64)["HGLN_OBS"])      # from other coordinates, by SunPy
 
 
+def _index_format() -> list[str]:
+    return [*(field.name for field in fields(Record)), f"rules {RULES}"]
+
+
 def load_index(path: str | os.PathLike) -> dict[str, Record]:
     """Read the remembered records by path; a missing, older or damaged index is an empty one."""
-    names = [field.name for field in fields(Record)]
     records = {}
     with contextlib.suppress(OSError, ValueError, TypeError), open(path, encoding="utf-8") as lines:
-        if json.loads(next(lines, "null")) == names:
+        if json.loads(next(lines, "null")) == _index_format():
             for line in lines:
                 record = Record(*json.loads(line))
                 records[record.path] = record
@@ -171,7 +175,7 @@ def save_index(path: str | os.PathLike, records: Iterable[Record]) -> None:
     """Write `records` over what is remembered at `path`; what other jobs remembered there meanwhile stays."""
     merged = load_index(path) | {record.path: record for record in records}
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        file.write(json.dumps([field.name for field in fields(Record)]) + "\n")
+        file.write(json.dumps(_index_format()) + "\n")
         file.writelines(json.dumps(list(vars(record).values())) + "\n" for record in merged.values())
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+RULES = 2                                    # counts changes of what a header means: older indices and cubes are remade
 SIZE = 1024                                  # pixels on a side
 MAX_MISSING = 0.01                           # share of the disk
 TOLERANCE_MINUTES = {"train": 10.0, "farside": 20.0}

@@ -45,6 +45,27 @@ def test_raw_euvi_files_are_registered_to_the_models_size(raw):
     assert np.median(image.data[image.data > 0]) == pytest.approx(100, rel=0.02) and image.data[0, 0, 0] == 0
 
 
+def test_a_product_is_called_after_a_raw_file_only_where_no_other_can_fill_in(raw):
+    shutil.copy(raw / "secchi_l0_a.fits", raw / "again.fits")
+    sources, _ = find(raw)
+    assert [source.name for source in sources] == ["stereo_a_20110215_001400", "secchi_l0_b"]
+
+
+def test_a_damaged_raw_file_is_not_replaced_by_the_image_of_another_time(raw):
+    with fits.open(raw / "secchi_l0_a.fits") as hdus:
+        data, header = hdus[0].data.copy(), hdus[0].header.copy()
+    header.remove("BLANK", ignore_missing=True)
+    header["DATE-OBS"] = header["DATE-AVG"] = "2011-02-15T00:34:00"
+    fits.PrimaryHDU(data, header).writeto(raw / "later.fits")
+    header["DATE-OBS"] = header["DATE-AVG"] = "2011-02-15T00:14:00"
+    data[50:80, 50:80] = 0                                     # lost blocks
+    fits.PrimaryHDU(data, header).writeto(raw / "secchi_l0_a.fits", overwrite=True)
+    sources = {source.name: source for source in find(raw)[0]}
+    with pytest.raises(UserError, match=r"secchi_l0_a\.fits: .*of the disk is missing"):
+        sources["secchi_l0_a"].read()
+    assert sources["later"].read().channels[0].time == "2011-02-15T00:34:00"
+
+
 def test_raw_files_need_a_model_that_says_what_its_channels_are(raw):
     sources, _ = find(raw, described=None)
     assert len(sources) == 3                                   # taken as model-ready files, three of them

@@ -2,14 +2,16 @@
 import gzip
 import importlib.resources
 import os
+import re
 import shutil
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 from astropy.io import fits
 
 from pix2pixcc.preparation import index as archive
-from pix2pixcc.preparation.index import Record, index_archive, load_index, save_index
+from pix2pixcc.preparation.index import Record, find_files, index_archive, load_index, save_index
 from pix2pixcc.solar.instruments import MAGNETOGRAM
 from pix2pixcc.utils import UserError
 
@@ -69,8 +71,11 @@ def test_a_second_scan_opens_no_file_and_a_changed_file_is_read_again(raw, tmp_p
     assert opened == [str(touched)]
 
 
-@pytest.mark.parametrize("damage", ["not json\n", '["another", "format"]\n', ""])
+@pytest.mark.parametrize("damage", ["not json\n", '["another", "format"]\n', "", "older rules"])
 def test_a_damaged_index_is_made_anew(raw, tmp_path, damage):
+    if damage == "older rules":
+        save_index(tmp_path / "index", [replace(one, problem="by older rules") for one in find_files([raw])])
+        damage = re.sub(r', "rules \d+"\]', "]", (tmp_path / "index").read_text(), count=1)
     (tmp_path / "index").write_text(damage)
     records = index_archive([raw], tmp_path / "index", progress=False)
     assert load_index(tmp_path / "index") == {record.path: record for record in records}

@@ -1,4 +1,4 @@
-"""Every keyword of real AIA, HMI and EUVI headers made odd, one at a time, through the index and the cubes in memory."""
+"""Every keyword of real AIA, HMI and EUVI headers made odd, one at a time, through the index and cubes in memory."""
 from dataclasses import replace
 from pathlib import Path
 
