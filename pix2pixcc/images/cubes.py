@@ -1,7 +1,7 @@
 """Cube FITS: the model-ready file that says of itself what each channel is and how it goes to -1..1.
 
 A cube is one primary HDU: float32, channels first `(C, H, W)`, physical values (EUV: disk median 100; magnetograms:
-gauss), under a full helioprojective header of the observer, with five cards for each channel k = 1..C (`Channel`).
+gauss), under a full helioprojective header of the observer, with cards for each channel k = 1..C (`Channel`).
 """
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pix2pixcc.utils import atomic_path
 
 EUV_LIMITS = (1.0, 200.0)          # of an image whose disk median is 100 (Jeong et al. 2020)
 MAGNETOGRAM_LIMIT = 1500.0         # gauss (Jeong et al. 2022)
-CHANNEL_CARDS = ("CHAN", "CTIME", "CLOW", "CHIGH", "CSCALE")      # with the channel's number
+CHANNEL_CARDS = ("CHAN", "CTIME", "CLOW", "CHIGH", "CSCALE", "CSER")      # with the channel's number
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Channel:
     lower: float = -1.0         # CLOW<k>: the value that becomes -1
     upper: float = 1.0          # CHIGH<k>: the value that becomes +1
     scale: str = "linear"       # CSCALE<k>: 'linear' or 'log10'
+    series: str = ""            # CSER<k>, of a magnetogram where its cadence is known: 'M720s' or 'M45s'
 
     @classmethod
     def euv(cls, name: str, time: str) -> Channel:
@@ -34,9 +35,9 @@ class Channel:
         return cls(name, time, *EUV_LIMITS, "log10")
 
     @classmethod
-    def magnetogram(cls, name: str, time: str, limit: float = MAGNETOGRAM_LIMIT) -> Channel:
+    def magnetogram(cls, name: str, time: str, limit: float = MAGNETOGRAM_LIMIT, series: str = "") -> Channel:
         """Return the channel of a line-of-sight magnetogram in gauss, linearly scaled."""
-        return cls(name, time, -limit, limit, "linear")
+        return cls(name, time, -limit, limit, "linear", series)
 
     @property
     def is_magnetogram(self) -> bool:
@@ -51,7 +52,7 @@ class Channel:
     def from_dict(cls, content: dict) -> Channel:
         """Return the channel of `to_dict`'s fields; raise ValueError or TypeError for anything else."""
         channel = cls(**content)
-        words = isinstance(channel.name, str) and isinstance(channel.time, str)
+        words = all(isinstance(word, str) for word in (channel.name, channel.time, channel.series))
         if not words or channel.scale not in ("linear", "log10"):
             raise ValueError(f"no channel: {content}")
         return replace(channel, lower=float(channel.lower), upper=float(channel.upper))
@@ -65,6 +66,8 @@ def set_channel_cards(header: fits.Header, channels: list[Channel]) -> None:
         header[f"CLOW{k}"] = (channel.lower, "value that becomes -1")
         header[f"CHIGH{k}"] = (channel.upper, "value that becomes +1")
         header[f"CSCALE{k}"] = (channel.scale, "linear or log10")
+        if channel.series:
+            header[f"CSER{k}"] = (channel.series, "series of the magnetogram")
 
 
 def read_channel_cards(header: fits.Header, count: int) -> list[Channel] | None:
@@ -73,7 +76,8 @@ def read_channel_cards(header: fits.Header, count: int) -> list[Channel] | None:
         return None
     return [Channel(str(header[f"CHAN{k}"]), str(header.get(f"CTIME{k}", "")),
                     float(header.get(f"CLOW{k}", -1.0)), float(header.get(f"CHIGH{k}", 1.0)),
-                    str(header.get(f"CSCALE{k}", "linear"))) for k in range(1, count + 1)]
+                    str(header.get(f"CSCALE{k}", "linear")), str(header.get(f"CSER{k}", "")))
+            for k in range(1, count + 1)]
 
 
 def write_cube(path: str | os.PathLike, data: np.ndarray, header: fits.Header, channels: list[Channel]) -> None:
