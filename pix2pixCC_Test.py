@@ -8,22 +8,24 @@ Writes ./checkpoints/<dataset_name>/Image/Test/<iteration>/<input name>_AI.<ext>
 moving average, to <iteration>_ema.
 """
 from pix2pixcc.options import parse, scaling_flags, test_parser
-from pix2pixcc.utils import UserError, limit_spinning, run_command, stem_of
+from pix2pixcc.utils import FORMATS, UserError, limit_spinning, run_command, stem_of
 
 if __name__ == "__main__":
     parse(test_parser())                     # --help and mistyped flags are answered before torch is loaded
 limit_spinning()
 
+import contextlib
 import errno
 import sys
 from collections.abc import Iterable, Iterator
 from functools import partial
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from pix2pixcc.generation.output import Output
-from pix2pixcc.generation.products import Finding, verify_product
+from pix2pixcc.generation.output import Output, bits_of_pictures
+from pix2pixcc.generation.provenance import Finding, observations_in, verify_product
 from pix2pixcc.generation.sources import Kept, Loaded, Source, Unreadable, find_sources, load_source
 from pix2pixcc.images.files import list_images
 from pix2pixcc.model import FarsideModel, ModelDescription, checkpoints_of
@@ -41,18 +43,27 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)      # what hol
 def main(argv: list[str] | None = None) -> int:
     opt = parse(test_parser(), argv)
     if opt.verify:
-        return verify(opt.verify)
+        return verify(opt.verify, opt.checkpoint, opt.input_dir_test if "input_dir_test" in opt.given else None,
+                      n_workers=opt.n_workers)
+    if opt.checkpoint:
+        raise UserError("--checkpoint is for --verify; to generate, choose --dataset_name and --iteration")
     status = relaunch_on(opt.gpu_ids, [__file__, *(sys.argv[1:] if argv is None else argv)])
     if status is not None:
         return status
     folder = RunFolder(opt.dataset_name)
     record = RunRecord.read(folder.options) if folder.options.is_file() else None
+    truth_formats = [opt.data_format_target]
     if record is not None:
         vars(opt).update(record.settings({name: getattr(opt, name) for name in opt.given}))
+        formats = formats_of(record)
+        vars(opt).update({name: value for name, value in formats.items() if name not in opt.given})
+        truth_formats = [formats.get("data_format_target", opt.data_format_target), opt.data_format_target]
     network, iterations = checkpoints_of(folder, opt.iteration, average=opt.average)
     with join_ranks(opt.gpu_ids) as ranks:
         seed_everything(opt.seed)
         description = describe(opt, record)
+        bits = bits_of_pictures(opt.data_format_target, description.target_scaling, opt.save_scale,
+                                as_trained=record is not None and opt.data_format_target == truth_formats[0])
         sources, missing = ranks.on_first(lambda: find_sources(
             opt.input_dir_test, opt.data_format_input, opt.input_ch, described=description.channels,
             size=description.size, data_size=opt.data_size, tolerance=opt.tolerance, n_workers=opt.n_workers))
@@ -64,8 +75,7 @@ def main(argv: list[str] | None = None) -> int:
         model = FarsideModel(description, device=ranks.device, half=half)
         if opt.compile:
             model.generator.compile()
-        truths = {} if opt.target_dir_test is None else {
-            stem_of(path): path for path in list_images(opt.target_dir_test, opt.data_format_target, side="target")}
+        truths = {} if opt.target_dir_test is None else find_truths(opt.target_dir_test, truth_formats)
         settings = description.settings | {"precision": str(half), "data_size": opt.data_size}
         problems: dict[str, str] = {}
         for iteration in iterations:
@@ -80,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
             output = Output(
                 folder.generated / (f"{iteration}_ema" if network == "G_ema" else str(iteration)),
                 opt.data_format_target, description.target_scaling, description.unit, opt.save_scale, image_mode,
-                model.provenance, settings, opt.story, truths)
+                model.provenance, settings, opt.story, truths, bits)
             problems |= generate(model, sources[ranks.rank::ranks.size], output, ranks, batch_size=opt.batch_size,
                                  n_workers=opt.n_workers, overwrite=opt.overwrite, title=f"iteration {iteration}")
         ranks.barrier()
@@ -102,6 +112,25 @@ def describe(opt, record: RunRecord | None) -> ModelDescription:
     input.refuse_other(record.scaling("input"))
     target.refuse_other(record.scaling("target"))
     return ModelDescription.of_record(record)
+
+
+def formats_of(record: RunRecord) -> dict[str, str]:
+    """Return the formats of the training images, which are the defaults of those here."""
+    names = ("data_format_input", "data_format_target")
+    formats = {name: record.options[name] for name in names if name in record.options}
+    for name, value in formats.items():
+        if value not in FORMATS:
+            raise UserError(f"{record.path} is damaged: --{name} cannot be {value!r}; put it right, or give the flag")
+    return formats
+
+
+def find_truths(folder: str, formats: list[str]) -> dict[str, Path]:
+    """Return the true images of a folder by name, of the first of `formats` that it holds."""
+    *others, last = formats
+    for data_format in others:
+        with contextlib.suppress(UserError):
+            return {stem_of(path): path for path in list_images(folder, data_format, side="target")}
+    return {stem_of(path): path for path in list_images(folder, last, side="target")}
 
 
 def readable(loader: Iterable[Loaded | Unreadable | Kept], problems: dict[str, str], bar: tqdm) -> Iterator[Loaded]:
@@ -163,17 +192,23 @@ def write(output: Output, loaded: Loaded, image: torch.Tensor, problems: dict[st
         problems[loaded.source.where] = kind + str(error)
 
 
-def verify(files: list[str]) -> int:
-    """Check products and say what holds; return 2 if anything does not."""
+def verify(files: list[str], checkpoint: str | None, inputs: str | None, *, n_workers: int) -> int:
+    """Check products and say what holds, what does not and what was not checked; return 2 if anything does not.
+
+    `checkpoint` and `inputs` are where the weights and the folder of the inputs are, if not in the products' run.
+    """
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise UserError(f"--checkpoint {checkpoint}: there is no such file")
+    there = None if inputs is None else observations_in(inputs, n_workers=n_workers)
     sound = True
     for file in files:
         try:
-            findings = verify_product(file)
+            findings = verify_product(file, checkpoint, there)
         except UserError as error:
             findings = [Finding(False, str(error))]
         for finding in findings:
-            print(f"{'ok ' if finding.holds else 'BAD'} {file}: {finding.text}")
-            sound &= finding.holds
+            print(f"{finding.answer:3} {file}: {finding.text}")
+            sound &= finding.holds is not False
     return 0 if sound else 2
 
 

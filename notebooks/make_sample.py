@@ -65,7 +65,7 @@ def generate(work: Path, gpu_ids: str) -> Path:
     last = PAIRS * EPOCHS
     run("pix2pixCC_Test.py", "--average", "--overwrite", folder=work, dataset_name="aisfm_demo", gpu_ids=gpu_ids,
         iteration=last, input_dir_test="farside")
-    return next((work / "checkpoints" / "aisfm_demo" / "Image" / "Test" / str(last)).glob("*_AI.fits"))
+    return next((work / "checkpoints" / "aisfm_demo" / "Image" / "Test" / f"{last}_ema").glob("*_AI.fits"))
 
 
 def mark(header: fits.Header) -> None:

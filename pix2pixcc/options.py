@@ -214,7 +214,10 @@ def test_parser() -> argparse.ArgumentParser:
     add("--no_preview", action="store_true", help="write no preview picture beside each output")
     add("--compile", action="store_true", help="compile the generator with torch.compile")
     add("--verify", metavar="FILE", nargs="+", default=None,
-        help="check products instead: CHECKSUM, the checkpoint's SHA-256 and the inputs named in HISTORY")
+        help="check products instead: CHECKSUM, the checkpoint's SHA-256 and the inputs named in HISTORY, which are "
+             "looked for in --input_dir_test where that is given; status 2 if anything is BAD")
+    add("--checkpoint", metavar="FILE", default=None,
+        help="with --verify: the weights, of products that lie away from their run")
     return parser
 
 

@@ -79,6 +79,8 @@ def in_the_order_of(image: Image, channels: Sequence[Channel] | None, size: int 
     if order == list(range(len(order))):
         return image
     header = image.header.copy()
+    for k in range(1, len(theirs) + 1):
+        header.remove(f"CSER{k}", ignore_missing=True)      # only magnetograms have it
     set_channel_cards(header, theirs)
     return replace(image, data=np.ascontiguousarray(image.data[order]), header=header, channels=theirs)
 

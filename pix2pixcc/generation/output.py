@@ -41,6 +41,8 @@ class Output:
         Of the model's output in data units: 'G', or '' where it is not known.
     save_scale : float
         Multiplies the values before saving.
+    bits : int
+        Of a sample, in PNG; see `bits_of_pictures`.
     image_mode : str or None
         Format of the preview beside each image; None for no preview.
     provenance : dict
@@ -63,6 +65,7 @@ class Output:
     settings: dict[str, Any] = field(default_factory=dict)
     story: bool = False
     truths: dict[str, Path] = field(default_factory=dict)
+    bits: int = 8
 
     @property
     def saved_unit(self) -> str:
@@ -135,7 +138,7 @@ class Output:
             for card in [f"{name}{k}" for name in CHANNEL_CARDS for k in range(1, len(loaded.image.data) + 1)]:
                 written.remove(card, ignore_missing=True)      # they speak of the input
             self._set_keys(written, loaded)
-            write_image(path, values, written)
+            write_image(path, values, written, bits=self.bits)
             if self.image_mode is not None:
                 sample_sheet(self.preview_path(loaded.source), loaded.image.data, None, values, channels, header=header)
 
@@ -143,6 +146,28 @@ class Output:
         header[KEY_CARD] = (self._key(loaded.state), "of weights, input and settings")
         if self.image_mode is not None:
             header[PREVIEW_CARD] = (self._preview_key(loaded.source), "of the preview")
+
+
+def bits_of_pictures(data_format: str, scaling: Scaling, save_scale: float, *, as_trained: bool) -> int:
+    """Return the bits of a sample, 8 or 16, with which a format holds what a model gives, from 0 to the limits.
+
+    `as_trained` says that the model's own targets were of this format, and so cannot have been negative.
+
+    Raises
+    ------
+    UserError
+        A picture (PNG, JPEG) cannot hold it.
+    """
+    if data_format not in ("png", "jpg", "jpeg"):
+        return 8
+    limits = [save_scale * limit for limit in (*scaling.lower, *scaling.upper)]
+    held = as_trained and save_scale == 1
+    if (min(limits) >= 0 or held) and (max(limits) <= 255 or (held and data_format != "png")):
+        return 8
+    if (min(limits) >= 0 or held) and data_format == "png" and len(scaling.lower) == 1 and max(limits) <= 65535:
+        return 16
+    raise UserError(f"--data_format_target {data_format} cannot hold values from {min(limits):g} to {max(limits):g}: "
+                    "choose fits, npy or tif")
 
 
 def _digest(content: list) -> str:

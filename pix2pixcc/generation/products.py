@@ -1,4 +1,4 @@
-"""The finished product: an AI-generated magnetogram as a FITS file that SunPy and archives accept as it is; its check.
+"""The finished product: an AI-generated magnetogram as a FITS file that SunPy and archives accept as it is.
 
 The header follows that of AISFM v3 (Jeong et al. 2022): the observer is the spacecraft whose images went in, DATE-OBS
 the mean of their times, HISTORY the list of all inputs.
@@ -6,34 +6,29 @@ the mean of their times, HISTORY the list of all inputs.
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyUserWarning
 
 from pix2pixcc.generation.channels import SAME_GROUP, are_references
 from pix2pixcc.images.cubes import Channel
-from pix2pixcc.images.fits import open_image
 from pix2pixcc.solar.geometry import LIMB, disk_of_header
 from pix2pixcc.solar.headers import set_times, sky_of_header
 from pix2pixcc.solar.instruments import spacecraft_of
 from pix2pixcc.solar.observations import mean_time, parse_utc
-from pix2pixcc.utils import VERSION, atomic_path, file_sha256
+from pix2pixcc.utils import VERSION, atomic_path
 
 CONTENT = "AI-generated line-of-sight magnetogram"
 FARSIDE = 60.0                        # degrees from the Earth, which then cannot see (1 - cos 60) / 2 = 1/4 of the disk
 
 
-def input_name(channel: Channel, magnetogram_series: str = "M720s") -> str:
+def input_name(channel: Channel) -> str:
     """Return a channel as the published HISTORY writes it: `STEREO/EUVI-B_304a_2011-03-05T11:56:43`."""
     instrument, _, passband = channel.name.rpartition(" ")
     if passband == "magnetogram":
-        passband = magnetogram_series
+        passband = channel.series or "M720s"      # as published, where nothing says another
     elif passband.isdigit():
         passband += "a"                # angstrom
     return "_".join(part.replace(" ", "_").replace(",", ";") for part in (instrument, passband, channel.time) if part)
@@ -82,7 +77,7 @@ def _spacecraft(channels: Sequence[Channel], cube_header: fits.Header) -> str:
 
 def product_header(cube_header: fits.Header, channels: Sequence[Channel] | None, *, bunit: str = "G",
                    model: str = "pix2pixCC", checkpoint: str = "", checkpoint_sha256: str = "",
-                   iteration: int | None = None, magnetogram_series: str = "M720s") -> fits.Header:
+                   iteration: int | None = None) -> fits.Header:
     """Return the complete header of a generated magnetogram.
 
     Parameters
@@ -96,8 +91,6 @@ def product_header(cube_header: fits.Header, channels: Sequence[Channel] | None,
         Unit of the magnetogram, 'G' for gauss; empty where it is not known.
     model, checkpoint, checkpoint_sha256, iteration
         What made it: the name of the networks, the file of weights, its SHA-256, the images seen in training.
-    magnetogram_series : str
-        How HISTORY calls an HMI input: 'M720s' or 'M45s'.
 
     Raises
     ------
@@ -108,9 +101,9 @@ def product_header(cube_header: fits.Header, channels: Sequence[Channel] | None,
     header = sky_of_header(cube_header)
     start, middle = parse_utc(header["DATE-OBS"]), parse_utc(header["DATE-AVG"])
     observed = _observed_time(channels)
-    if observed is not None and abs(observed - start) < SAME_GROUP:
-        start = observed.replace(microsecond=0)
-    set_times(header, start, middle)
+    if observed is not None and timedelta(seconds=1) < abs(observed - start) < SAME_GROUP:
+        start = observed                  # nearer, the input itself knows better: times of channels are cut to seconds
+    set_times(header, start.replace(microsecond=0) if observed else start, middle)
 
     spacecraft = _spacecraft(channels, cube_header)
     if spacecraft:
@@ -133,7 +126,7 @@ def product_header(cube_header: fits.Header, channels: Sequence[Channel] | None,
     header["CREATOR"] = ("pix2pixCC", "software")
     header["VERS_SW"] = (VERSION, "software version")
     if channels:
-        header.add_history(",".join(input_name(channel, magnetogram_series) for channel in channels))
+        header.add_history(",".join(input_name(channel) for channel in channels))
     return header
 
 
@@ -170,51 +163,3 @@ def write_product(path: str | os.PathLike, magnetogram: np.ndarray, header: fits
     hdu.header["DATE"] = (f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}", "[UTC] file written")
     with atomic_path(path) as temporary:
         hdu.writeto(temporary, overwrite=True, checksum=True)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was checked: whether it holds, and in words."""
-
-    holds: bool
-    text: str
-
-
-def verify_product(path: str | os.PathLike, checkpoint: str | os.PathLike | None = None) -> list[Finding]:
-    """Check that a product leads back to where it came from: its checksums, the weights that made it, its inputs.
-
-    The weights are `checkpoint`, by default the file that the header names, in the Model folder of the product's run.
-
-    Raises
-    ------
-    UserError
-        The file is missing or no FITS file.
-    """
-    path = Path(path)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", AstropyUserWarning)
-        with open_image(path, checksum=True) as hdu:
-            hdu.verify("exception")
-            header = hdu.header.copy()
-    inputs = inputs_of(header)
-    return [_checksums(header, [str(warning.message) for warning in caught]), _checkpoint(path, header, checkpoint),
-            Finding(bool(inputs), "inputs: " + ", ".join(inputs) if inputs else "HISTORY names no inputs")]
-
-
-def _checksums(header: fits.Header, warned: list[str]) -> Finding:
-    if "CHECKSUM" not in header or "DATASUM" not in header:
-        return Finding(False, "CHECKSUM or DATASUM is missing")
-    failed = [line for line in warned if "verification failed" in line]
-    return Finding(not failed, "; ".join(failed).strip() or "CHECKSUM and DATASUM hold")
-
-
-def _checkpoint(path: Path, header: fits.Header, checkpoint: str | os.PathLike | None) -> Finding:
-    name, expected = str(header.get("CKPTFILE", "")), str(header.get("CKPTSHA", ""))
-    if not name or not expected:
-        return Finding(False, "the header names no checkpoint (CKPTFILE, CKPTSHA)")
-    run = os.path.normpath(path.absolute().parent / "../../..")
-    weights = Path(checkpoint) if checkpoint else Path(run) / "Model" / os.path.basename(name)
-    if not weights.is_file():
-        return Finding(False, f"its checkpoint {weights} is not there")
-    same = file_sha256(weights) == expected
-    return Finding(same, f"{weights} {'is' if same else 'is NOT'} the checkpoint that made it (SHA-256)")

@@ -15,7 +15,7 @@ from pix2pixcc.utils import atomic_path
 
 EUV_LIMITS = (1.0, 200.0)          # of an image whose disk median is 100 (Jeong et al. 2020)
 MAGNETOGRAM_LIMIT = 1500.0         # gauss (Jeong et al. 2022)
-CHANNEL_CARDS = ("CHAN", "CTIME", "CLOW", "CHIGH", "CSCALE")      # with the channel's number
+CHANNEL_CARDS = ("CHAN", "CTIME", "CLOW", "CHIGH", "CSCALE", "CSER")      # with the channel's number
 
 
 @dataclass(frozen=True)

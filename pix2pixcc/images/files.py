@@ -218,12 +218,14 @@ _READERS = {**dict.fromkeys(FITS_FORMATS, _read_fits), "npy": _read_npy, "tif": 
             "png": _read_picture, "jpg": _read_picture, "jpeg": _read_picture}
 
 
-def write_image(path: str | os.PathLike, data: np.ndarray, header: fits.Header | None = None) -> None:
+def write_image(path: str | os.PathLike, data: np.ndarray, header: fits.Header | None = None, *,
+                bits: int = 8) -> None:
     """Write an image in data units in the format of the name's extension, atomically.
 
     FITS, npy and TIFF hold float32 as it is: (H, W) for one channel, else channels first (TIFF: one page per channel).
     PNG and JPEG hold one or three channels, rounded to 8 bits and clipped to 0..255, NaN as 0: good for images that
-    were 8-bit to begin with, not for gauss. `data` is (C, H, W); `header`, set to fit its structure, is for FITS only.
+    were 8-bit to begin with, not for gauss; a PNG of one channel may hold 16 `bits`. `data` is (C, H, W); `header`, set
+    to fit its structure, is for FITS only.
 
     Raises
     ------
@@ -247,6 +249,7 @@ def write_image(path: str | os.PathLike, data: np.ndarray, header: fits.Header |
         elif data_format in ("tif", "tiff"):
             tifffile.imwrite(temporary, image, photometric="minisblack", metadata=None)
         else:
-            pixels = np.rint(np.clip(np.nan_to_num(image, nan=0.0), 0, 255)).astype(np.uint8)
+            kind = np.uint16 if bits == 16 and data_format == "png" and image.ndim == 2 else np.uint8
+            pixels = np.rint(np.clip(np.nan_to_num(image, nan=0.0), 0, np.iinfo(kind).max)).astype(kind)
             picture = PillowImage.fromarray(pixels if pixels.ndim == 2 else pixels.transpose(1, 2, 0))
             picture.save(temporary, quality=100, subsampling=0)

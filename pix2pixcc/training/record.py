@@ -15,14 +15,13 @@ from pix2pixcc.networks import NORMS, PADDINGS
 from pix2pixcc.parallel.ranks import parameter_count
 from pix2pixcc.pipeline import Scaling
 from pix2pixcc.training.data import TrainingData
-from pix2pixcc.utils import FORMATS, VERSION, UserError, read_json
+from pix2pixcc.utils import VERSION, UserError, read_json
 
-# What a generator is built from and what it is fed with, and the values that a record may give each of them.
+# What a generator is built from, and the values that a record may give each of them.
 SETTINGS: dict[str, tuple | range] = {
     "model": ("pix2pixCC", "pix2pixHD"), "input_ch": range(1, 4097), "target_ch": range(1, 4097),
     "n_gf": range(1, 4097), "n_downsample": range(17), "n_residual": range(1001), "trans_conv": (False, True),
-    "norm_type": tuple(NORMS), "padding_type": tuple(PADDINGS), "data_format_input": FORMATS,
-    "data_format_target": FORMATS}
+    "norm_type": tuple(NORMS), "padding_type": tuple(PADDINGS)}
 
 # Options that do not change the mathematics of the run; everything else must stay as it was for a resume.
 _FREE = {"gpu_ids", "n_workers", "batch_size", "dataset_name", "input_dir_train", "target_dir_train", "report_freq",

@@ -300,8 +300,19 @@ def test_products_lead_back_to_their_checkpoint(run_folder):
     generate("--dataset_name", "run", "--input_dir_test", "data/Input", "--iteration", 12, "--no_preview")
     product = run_folder / "checkpoints/run/Image/Test/12/sun_20110301_120403_AI.fits"
     result = generate("--verify", product)
-    assert result.status == 0 and result.out.count("ok ") == 3
+    assert result.status == 0 and result.out.count("ok ") == 2 and result.out.count("not checked") == 1
     assert "STEREO/EUVI-B_171a_2011-03-05T12:04:03" in result.out
+    assert generate("--verify", product, "--input_dir_test", "data/Input").out.count("ok ") == 3
+    (run_folder / "empty").mkdir()
+    shutil.copy(product, run_folder / "empty/a_AI.fits")
+    result = generate("--verify", "empty/a_AI.fits", "--input_dir_test", "empty")
+    assert result.status == 2 and "BAD empty/a_AI.fits: inputs that are not there: STEREO/EUVI-B_171a" in result.out
+    result = generate("--verify", "empty/a_AI.fits")
+    assert result.status == 0 and result.out.count("not checked") == 2
+    weights = run_folder / "checkpoints/run/Model/12_G.pt"
+    assert generate("--verify", "empty/a_AI.fits", "--checkpoint", weights).out.count("ok ") == 2
+    assert generate("--verify", "empty/a_AI.fits", "--checkpoint", "nowhere").status == 2
+    assert "--checkpoint is for --verify" in generate("--checkpoint", weights).err
     shutil.copy(run_folder / "checkpoints/run/Model/8_G.pt", run_folder / "checkpoints/run/Model/12_G.pt")
     assert generate("--verify", product).status == 2
     raw = bytearray(product.read_bytes())
@@ -360,6 +371,44 @@ def test_other_formats_go_through_the_whole_chain(here, data_format, channels):
     assert generate("--input_dir_test", "Input").status == 0
     output = read_image(f"checkpoints/pix2pixCC/Image/Test/2/input_1_AI.{data_format}", channels)
     assert output.data.shape == (channels, 48, 48)
+
+
+def test_the_formats_of_test_need_not_be_those_of_training(run_folder):
+    """A model that was trained on FITS takes arrays and gives them; pictures cannot hold gauss."""
+    (run_folder / "arrays").mkdir()
+    for path in (run_folder / "data/Input").iterdir():
+        np.save(run_folder / "arrays" / f"{path.stem}.npy", fits.getdata(path))
+    flags = ("--dataset_name", "run", "--iteration", 12, "--no_preview", "--input_dir_test")
+    products = run_folder / "checkpoints/run/Image/Test/12"
+    assert generate(*flags, "arrays", "--data_format_input", "npy", "--data_format_target", "tif").status == 0
+    assert generate(*flags, "data/Input").status == 0
+    for path in products.glob("*.fits"):
+        expected, inside = read_image(path, 1).data[0], np.isfinite(read_image(path, 1).data[0])
+        assert np.array_equal(read_image(path.with_suffix(".tif"), 1).data[0][inside], expected[inside])
+    result = generate(*flags, "data/Input", "--data_format_target", "png")
+    assert result.status == 2 and "png cannot hold values from -1500 to 1500: choose fits, npy or tif" in result.err
+    result = generate(*flags, "data/Input", "--target_dir_test", "data/Target", "--data_format_target", "npy")
+    assert result.status == 0, result.err
+
+
+def test_pictures_of_16_bits_give_pictures_of_16_bits(here):
+    random = np.random.default_rng(0)
+    for side in ("Input", "Target"):
+        (here / side).mkdir()
+        for k in range(3):
+            Image.fromarray(random.integers(0, 40000, (48, 48), dtype=np.uint16)).save(here / side / f"{k}.png")
+    formats = ["--data_format_input", "png", "--data_format_target", "png"]
+    limits = [word for side in ("input", "target") for word in (
+        f"--saturation_lower_limit_{side}", 0, f"--saturation_upper_limit_{side}", 65535)]
+    assert train(*formats, *limits, *folders("Input", "Target"), "--n_iterations", 2, "--display_freq", 2).status == 0
+    folder = here / "checkpoints/pix2pixCC/Image/Test/2"
+    for data_format in ("png", "npy"):
+        assert generate("--input_dir_test", "Input", "--data_format_target", data_format, "--no_preview").status == 0
+    picture = Image.open(folder / "0_AI.png")
+    assert picture.mode == "I;16" and np.asarray(picture).max() > 255
+    assert np.array_equal(np.asarray(picture), np.rint(np.load(folder / "0_AI.npy").clip(0, 65535)))
+    result = generate("--input_dir_test", "Input", "--data_format_target", "jpg")
+    assert result.status == 2 and "jpg cannot hold values from 0 to 65535: choose fits, npy or tif" in result.err
 
 
 def test_a_bad_input_is_skipped_and_the_others_are_done(run_folder):

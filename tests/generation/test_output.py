@@ -8,12 +8,13 @@ import torch
 from astropy.io import fits
 from running import observer_header
 
-from pix2pixcc.generation.output import Output
+from pix2pixcc.generation.output import Output, bits_of_pictures
 from pix2pixcc.generation.products import inputs_of
 from pix2pixcc.generation.sources import Loaded, Source
 from pix2pixcc.images.cubes import Channel, set_channel_cards
 from pix2pixcc.images.files import Image
 from pix2pixcc.pipeline import Scaling
+from pix2pixcc.utils import UserError
 
 PROVENANCE = {"model": "pix2pixCC", "checkpoint": "5_G.pt", "checkpoint_sha256": "0" * 64, "iteration": 5}
 GAUSS = Scaling((-1500.0,), (1500.0,), (False,))
@@ -84,6 +85,26 @@ def test_several_channels_do_not_carry_the_cards_of_the_input(tmp_path):
     write(tmp_path, header)
     written = fits.getheader(tmp_path / "sun_AI.fits")
     assert "DSUN_OBS" in written and not [card for card in written if card.startswith(("CHAN", "CTIME", "CLOW"))]
+
+
+@pytest.mark.parametrize("data_format, limits, save_scale, as_trained, bits", [
+    ("png", (0, 255), 1, True, 8), ("jpg", (0, 255), 1, False, 8), ("png", (0, 65535), 1, True, 16),
+    ("png", (0, 65535), 1, False, 16), ("png", (0, 255), 100, True, 16), ("png", (-1, 1), 1, True, 8),
+    ("png", (-3000, 3000), 1, True, 16), ("jpg", (-3000, 3000), 1, True, 8), ("tif", (-1500, 1500), 1, False, 8),
+    ("npy", (0, 1e9), 1, False, 8), ("png", (-1500, 1500), 1, False, None), ("jpg", (0, 65535), 1, False, None),
+    ("png", (0, 65535), 2, True, None), ("png", (0, 255), -1, True, None)])
+def test_pictures_have_the_bits_that_hold_the_values_or_are_refused(data_format, limits, save_scale, as_trained, bits):
+    scaling = Scaling((float(limits[0]),), (float(limits[1]),), (False,))
+    if bits is not None:
+        assert bits_of_pictures(data_format, scaling, save_scale, as_trained=as_trained) == bits
+        return
+    with pytest.raises(UserError, match=f"--data_format_target {data_format} cannot hold .* choose fits, npy or tif"):
+        bits_of_pictures(data_format, scaling, save_scale, as_trained=as_trained)
+
+
+def test_colours_of_16_bits_are_refused():
+    with pytest.raises(UserError, match="png cannot hold values from 0 to 65535"):
+        bits_of_pictures("png", Scaling((0.0,) * 3, (65535.0,) * 3, (False,) * 3), 1, as_trained=True)
 
 
 # What is there is kept if it is what would be written again
