@@ -1,4 +1,4 @@
-"""Every keyword of real AIA, HMI and EUVI headers made odd, one at a time, through the index and cubes in memory."""
+"""Headers damaged in one keyword each, of AIA, HMI and EUVI files."""
 from dataclasses import replace
 from pathlib import Path
 
