@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := --dataset_name demo --gpu_ids -1
 DEMO_MODEL := --iteration 2400 --average --story
-DEMO_OUT := checkpoints/demo/Image/Test/2400
+DEMO_OUT := checkpoints/demo/Image/Test/2400_ema
 REAL_EUVI = $(shell $(BIN)/python -c 'import importlib.resources as r; print(r.files("reproject.tests") / "data")')
 
 .PHONY: demo test lint bench clean

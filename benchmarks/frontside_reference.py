@@ -38,7 +38,7 @@ def scores(cwd: Path, name: str, channels: int, data: list[str], size: int, iter
             cwd=cwd)
     command("pix2pixCC_Test.py", "--dataset_name", name, "--gpu_ids", -1, "--iteration", iterations, "--average",
             "--no_preview", "--input_dir_test", f"datasets/{name}/Test/Input", cwd=cwd)
-    generated = f"checkpoints/{name}/Image/Test/{iterations}"
+    generated = f"checkpoints/{name}/Image/Test/{iterations}_ema"
     command("pix2pixCC_Evaluate.py", "--generated", generated, "--real", f"datasets/{name}/Test/Target",
             "--no_figures", cwd=cwd)
     summary = json.loads((cwd / generated / "evaluation" / "summary.json").read_text())
