@@ -63,7 +63,7 @@ def header_problem(header: fits.Header) -> str | None:
 
 def foreign_problem(header: fits.Header, path: str | None = None) -> str:
     """Say why an image that `identify` does not know is of no use: of what it is, or which keywords it lacks."""
-    if all(is_blank(header.get(keyword)) for keyword in IDENTITY_KEYWORDS):
+    if all(is_blank(header.get(keyword)) for keyword in (*IDENTITY_KEYWORDS, "CTYPE1")):
         return (f"{FOREIGN}: the header has no keyword {', '.join(IDENTITY_KEYWORDS)}; export a file of JSOC with its "
                 "keywords (protocol FITS, not as-is)")
     if any("HMI" in str(header.get(keyword, "")).upper() for keyword in IDENTITY_KEYWORDS):
