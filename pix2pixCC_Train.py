@@ -39,6 +39,8 @@ from pix2pixcc.training.schedule import Schedule, learning_rate
 from pix2pixcc.training.step import TERMS, AdversarialTraining
 from pix2pixcc.training.validation import SCORES, Sample, validate
 
+UNREADABLE = 1000      # as a reason to stop, beside the numbers of signals
+
 
 @dataclass
 class Run:
@@ -55,6 +57,7 @@ class Run:
     bar: tqdm
     count: int
     lr_factor: float
+    unreadable: str = "an image of another process cannot be read"      # the message of what stopped the run
 
     @property
     def batch(self) -> int:
@@ -79,6 +82,14 @@ class Run:
                               input_scaling=data.input_scaling, target_scaling=data.target_scaling)
         mine = self.stream(opt.batch_size, start, stop=self.schedule.end, rank=ranks.rank, world_size=ranks.size)
         return batches_on(ranks.device, dataset, mine, opt.n_workers)
+
+    def next_batch(self, batches: Iterator[dict], count: int) -> tuple[dict, int]:
+        """Return the batch of the step that begins after `count` images, and why there is none: 0 or `UNREADABLE`."""
+        try:
+            return (next(batches) if count < self.schedule.end else {}), 0
+        except UserError as error:
+            self.unreadable = str(error)
+            return {}, UNREADABLE
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -110,13 +121,20 @@ def main(argv: list[str] | None = None) -> int:
         del state                            # as large as all weights and both moments of each
         schedule = Schedule(opt.report_freq, opt.display_freq, opt.save_freq, len(data.pairs),
                             data.last_iteration(opt.n_epochs, opt.n_iterations))
+        if opt.latest_iter and count < schedule.end:
+            ranks.on_first(lambda: folder.leave_branch(count))
         with (start_recorder(opt, folder, ranks, data, record, count) as recorder,
               tqdm(total=schedule.end, initial=count, unit="img", disable=not ranks.is_first, dynamic_ncols=True,
                    mininterval=0.5 if sys.stderr.isatty() else 20) as bar):
             if resumed:
                 recorder.complete(count, training.state_dict())
             run = Run(opt, ranks, folder, data, training, schedule, recorder, signals, bar, count, lr_factor)
+            if opt.latest_iter and not resumed:
+                recorder.rewind(count, state_of(training, ranks, lr_factor))      # what --resume goes on from
             count, stop = train(run)
+        if stop == UNREADABLE:
+            raise UserError(f"{run.unreadable}. Everything until iteration {count} is saved: mend that, and go on with "
+                            "the same command and --resume")
         if stop and count < schedule.end:
             ranks.say(f"stopped at iteration {count} of {schedule.end}, all saved; "
                       "go on with the same command and --resume")
@@ -126,22 +144,30 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def train(run: Run) -> tuple[int, int]:
-    """Train to the end, or until a signal asks to stop; return the last iteration, and the signal's number or 0."""
+    """Train to the end, or until a signal or a file that cannot be read asks to stop.
+
+    Return the last iteration, and the signal's number, `UNREADABLE` or 0. The next batch is fetched before all ranks
+    agree whether to stop, so that none waits in a step for one that has no images.
+    """
     training, schedule, recorder, ranks = run.training, run.schedule, run.recorder, run.ranks
-    count, stop, batches = run.count, 0, run.batches(run.count)
+    count, batches = run.count, run.batches(run.count)
+    images, reason = run.next_batch(batches, count)
+    stop = ranks.most(reason)
     while count < schedule.end and not stop:
-        images = next(batches)
         before, count, lr = count, count + run.batch, run.learning_rate(count)
         training.set_learning_rate(lr)
         training.step(images["input"], images["target"])
         run.bar.update(run.batch)
 
         # See what is due. Nothing is reported or saved of networks that have diverged.
-        stop = ranks.most(run.signals.received)
+        images, reason = run.next_batch(batches, count)
+        stop = ranks.most(max(run.signals.received, reason))
         due = schedule.passed(before, count, stopping=stop > 0)
         if due.asks_for_networks and (steps := ranks.most(training.steps_since_divergence())):
             count = go_back(run, count, steps)
             batches = run.batches(count)
+            images, reason = run.next_batch(batches, count)
+            stop = ranks.most(max(run.signals.received, reason))
             continue
 
         if due.report:

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from functools import lru_cache
@@ -17,6 +18,7 @@ from torch.utils.data import Dataset
 from pix2pixcc.images.files import Image, read_image
 from pix2pixcc.utils import UserError
 
+PAUSES = (1.0, 5.0)             # seconds before a file that could not be read is tried again
 FAR, FAR_SHARE = 3.0, 0.01      # values are far outside -1..1 if more than this share of finite pixels is beyond +-3
 
 
@@ -226,6 +228,16 @@ def _draws(seed: int, epoch: int, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(int(state[0]))
 
 
+def read_patiently(path: Path, channels: int, *, side: str = "input") -> Image:
+    """Read an image as `read_image` does; after an error again, twice: a disk of the network may have been away."""
+    for pause in PAUSES:
+        try:
+            return read_image(path, channels, side=side)
+        except UserError:
+            time.sleep(pause)
+    return read_image(path, channels, side=side)
+
+
 @dataclass(eq=False)
 class PairDataset(Dataset):
     """Read, scale and augment the pair that is asked for by `(epoch, index)`.
@@ -267,7 +279,7 @@ class PairDataset(Dataset):
         return {"input": input, "target": target, "index": index}
 
     def _load(self, path: Path, channels: int, scaling: Scaling, side: str) -> Tensor:
-        image = torch.from_numpy(read_image(path, channels, side=side).data)
+        image = torch.from_numpy(read_patiently(path, channels, side=side).data)
         if self.data_size is not None and image.shape[-1] != self.data_size:
             raise UserError(f"{path} is {image.shape[-2]} x {image.shape[-1]} pixels, --data_size is {self.data_size}")
         return scaling.scale(image, in_place=True)

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import sys
@@ -179,6 +180,28 @@ class RunFolder:
         for iteration in self.state_iterations():
             if iteration not in kept:
                 self.state(iteration).unlink(missing_ok=True)
+
+    def leave_branch(self, iteration: int) -> None:
+        """Move states and weights after `iteration`, of the branch that a run leaves by going back, out of its way.
+
+        They go to folders `left-<iteration>` beside them, where no run looks for what to go on from.
+        """
+        for folder, pattern in ((self.states, r"(\d+)\.pt"), (self.model, rf"(\d+)_(?:{'|'.join(NETWORKS)})\.pt")):
+            names = os.listdir(folder) if folder.is_dir() else []
+            later = [name for name in names
+                     if (match := re.fullmatch(pattern, name, re.ASCII)) and int(match[1]) > iteration]
+            if not later:
+                continue
+            place = next(place for number in itertools.count(1) if not os.path.lexists(
+                place := folder / (f"left-{iteration}" + (f"-{number}" if number > 1 else ""))))
+            try:
+                place.mkdir()
+                for name in later:
+                    (folder / name).rename(place / name)
+            except OSError as error:
+                raise UserError(f"cannot move {later[0]} to {place}: {error.strerror}; the run begins at iteration "
+                                f"{iteration}, and what is later in {folder} would be gone on with") from error
+            print(f"left the branch after iteration {iteration}: {len(later)} files are in {place}", flush=True)
 
     def remove_leftovers(self) -> None:
         """Delete what a killed process left half-written; beside products, where others may be writing, after a day."""

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +13,10 @@ from torch import Tensor
 from pix2pixcc.evaluation.metrics import score
 from pix2pixcc.images.files import read_image
 from pix2pixcc.parallel.ranks import Ranks
-from pix2pixcc.pipeline import Scaling
+from pix2pixcc.pipeline import Scaling, read_patiently
 from pix2pixcc.solar.geometry import LIMB, disk_of_header
 from pix2pixcc.solar.headers import has_observer
+from pix2pixcc.utils import UserError
 from pix2pixcc.visuals.sheets import sample_images, sample_sheet
 
 # Columns of losses.csv and the metrics behind them, of `metrics.score`.
@@ -57,12 +59,18 @@ def validate(generate: Callable[[Tensor], Tensor], pairs: list[tuple[Path, Path]
     Returns
     -------
     dict
-        The mean over the pairs, `<prefix>_<name>` for each name of `SCORES`; NaN where no image defines the metric.
+        The mean over the pairs, `<prefix>_<name>` for each name of `SCORES`; NaN where no image defines the metric, and
+        after a warning all of them where a file cannot be read: a mean of other images compares with no other mean.
     """
     sums = torch.zeros(2, len(SCORES), dtype=torch.float64)
     for input_path, target_path in pairs[ranks.rank::ranks.size]:
-        input = read_image(input_path, len(input_scaling.lower))
-        target = read_image(target_path, len(target_scaling.lower), side="target")
+        try:
+            input = read_patiently(input_path, len(input_scaling.lower))
+            target = read_patiently(target_path, len(target_scaling.lower), side="target")
+        except UserError as error:
+            print(f"warning: this checkpoint has no validation scores: {error}", file=sys.stderr)
+            sums += math.nan
+            break
         scaled = input_scaling.scale(torch.from_numpy(input.data))[None]
         generated = target_scaling.unscale(generate(scaled)[0].cpu()).numpy()
         header = input.header if input.header is not None and has_observer(input.header) else None

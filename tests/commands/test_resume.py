@@ -8,6 +8,10 @@ import pytest
 import torch
 from running import assert_same_run, run, train, write_cubes, write_pairs
 
+from pix2pixcc import pipeline
+from pix2pixcc.images.files import read_image
+from pix2pixcc.utils import UserError
+
 WATCHED = ["--save_freq", 20, "--report_freq", 5, "--display_freq", 20]
 SHAKEN = ["--padding_size", 4, "--max_rotation_angle", 20, "--epoch_decay", 2, "--n_epochs", 8]
 SHORT = ["--dataset_name", "run", "--save_freq", 2, "--report_freq", 2, "--display_freq", 100]
@@ -33,7 +37,7 @@ def ran(six, tmp_path, monkeypatch):
 
 
 def iterations(folder):
-    return sorted(int(path.stem) for path in (folder / "State").iterdir())
+    return sorted(int(path.stem) for path in (folder / "State").glob("*.pt"))
 
 
 @pytest.mark.parametrize("flags, stopped, end", [
@@ -67,11 +71,13 @@ def test_latest_iter_takes_that_state_and_the_run_goes_on_as_it_did(ran):
     assert (ran / "losses.csv").read_text() == table
 
 
-def test_going_back_leaves_the_later_states_until_there_is_a_new_one(ran):
+def test_going_back_moves_what_is_later_away_before_the_first_step(ran):
     stop = train(*SHORT, "--latest_iter", 2, "--n_gf", 8)      # refused: nothing may be lost by it
     assert stop.status == 2 and iterations(ran) == [2, 4, 6]
     assert train(*SHORT, "--latest_iter", 2, "--n_iterations", 3).status == 0
     assert iterations(ran) == [2, 3]
+    assert sorted(path.name for path in (ran / "State/left-2").iterdir()) == ["4.pt", "6.pt"]
+    assert sorted(path.name for path in (ran / "Model/left-2").iterdir()) == ["4_D.pt", "4_G.pt", "6_D.pt", "6_G.pt"]
     assert "resuming from iteration 3" in train(*SHORT, "--n_iterations", 4, "--resume").out
 
 
@@ -92,6 +98,48 @@ def test_without_any_good_state_the_newest_weights_are_offered(ran):
     assert result.status == 2 and "--latest_iter 6" in result.err
     result = train(*SHORT, "--latest_iter", 6, "--n_iterations", 8)
     assert result.status == 0 and "Adam starts afresh" in result.out
+
+
+@pytest.mark.parametrize("has_state", [True, False])
+def test_a_branch_that_dies_before_its_first_checkpoint_is_not_forgotten(ran, monkeypatch, has_state):
+    if not has_state:
+        (ran / "State/4.pt").unlink()
+
+    def die(*_):
+        raise KeyboardInterrupt
+    monkeypatch.setattr("pix2pixCC_Train.train", die)
+    train(*SHORT, "--n_iterations", 8, "--latest_iter", 4)
+    monkeypatch.undo()
+    monkeypatch.chdir(ran.parents[1])
+    result = train(*SHORT, "--n_iterations", 6, "--resume")
+    assert result.status == 0 and "resuming from iteration 4" in result.out
+    assert (ran / "State/left-4/6.pt").is_file() and iterations(ran)[-2:] == [4, 6]
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_file_that_cannot_be_read_is_tried_again_and_the_state_saved_before_leaving(ran, monkeypatch, comes_back):
+    """The disk is away from the third pair on, for a moment or for ever."""
+    reads, gone = [], []
+
+    def flaky(path, channels, *, side="input"):
+        reads.append(path)
+        if len(reads) == 5:
+            gone.append(path)
+        if gone:
+            raise UserError(f"cannot read {path}: Stale file handle")
+        return read_image(path, channels, side=side)
+    monkeypatch.setattr(pipeline, "PAUSES", (0, 0))
+    monkeypatch.setattr(pipeline, "read_image", flaky)
+    monkeypatch.setattr(pipeline.time, "sleep", lambda _: comes_back and gone.clear())
+    result = train(*SHORT, "--save_freq", 100, "--n_iterations", 9, "--resume")
+    if comes_back:
+        assert result.status == 0 and iterations(ran)[-1] == 9
+    else:
+        assert result.status == 2 and "Stale file handle. Everything until iteration 8 is saved" in result.err
+        assert iterations(ran)[-1] == 8 and (ran / "Model/8_G.pt").is_file()
+        monkeypatch.undo()
+        monkeypatch.chdir(ran.parents[1])
+        assert train(*SHORT, "--n_iterations", 9, "--resume").status == 0
 
 
 def test_resume_and_latest_iter_contradict_each_other(ran):
