@@ -204,7 +204,7 @@ def changed(path, **cards):
     return data, header
 
 
-NO_OBSERVER = dict.fromkeys(["HGLN_OBS", "HGLT_OBS", "CRLN_OBS", "CRLT_OBS", "HAEX_OBS", "HEEX_OBS"])
+NO_OBSERVER = dict.fromkeys(["HGLN_OBS", "HGLT_OBS", "CRLN_OBS", "CRLT_OBS", "HAEX_OBS", "HEEX_OBS", "HEQX_OBS", "HCIX_OBS"])
 CUBE = "data/Input/sun_20110301_120403.fits"
 RAW = "raw/secchi_l0_b.fits"
 

@@ -28,7 +28,7 @@ NAMES = sorted(FIGURES)
 SAYS = {                                                   # what each must find out, as a pattern
     "Coordinates": r"faced the Earth +2011-02-13 10:\d\d UTC, 20\.\d\d days before",
     "Observations": r"7 +SDO/HMI +M720s +2011-02-13 10:\d\d:\d\d +20\.\d\d d",
-    "Python": r"pix2pixCC farside magnetogram, STEREO-B 2011-02-15 00:14:33: G, longitude -93\.7 deg",
+    "Python": r"pix2pixCC farside magnetogram, STEREO-B 2011-02-15 00:14:34: G, longitude -93\.7 deg",
     "Reprojections": r"\(720, 1440\), CRLN-CAR, CRLT-CAR, 0\.25 deg / pix",
     "Training": r"CC, 8 x 8 +-?\d\.\d{3}",
     "Visualizations": r"256 x 256 pixels of 8\.387 arcsec, float32",

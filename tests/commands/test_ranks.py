@@ -43,7 +43,7 @@ WEIGHTS = 2 * 20 * 2e-4 * ROUNDING                         # 9.8e-7; one step on
 def folder(tmp_path_factory):
     """Run `whole2`, 40 iterations on two ranks by torchrun, `whole1` on one, and `start2`, `start1`, the first 18."""
     torch.set_num_threads(1)
-    folder = write_pairs(tmp_path_factory.mktemp("ranks"))
+    folder = write_pairs(tmp_path_factory.mktemp("ranks"), size=32)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         with open("torchrun.log", "w") as log:
