@@ -204,7 +204,8 @@ def changed(path, **cards):
     return data, header
 
 
-NO_OBSERVER = dict.fromkeys(["HGLN_OBS", "HGLT_OBS", "CRLN_OBS", "CRLT_OBS", "HAEX_OBS", "HEEX_OBS", "HEQX_OBS", "HCIX_OBS"])
+NO_OBSERVER = dict.fromkeys(["HGLN_OBS", "HGLT_OBS", "CRLN_OBS", "CRLT_OBS", "HAEX_OBS", "HEEX_OBS", "HEQX_OBS",
+                             "HCIX_OBS"])
 CUBE = "data/Input/sun_20110301_120403.fits"
 RAW = "raw/secchi_l0_b.fits"
 
@@ -216,7 +217,7 @@ RAW = "raw/secchi_l0_b.fits"
     (lambda: changed(RAW, DETECTOR="COR2"), r"neither EUVI, nor AIA, nor .*\(its header says: STEREO SECCHI COR2\)"),
     (lambda: changed(RAW, LEDCOLOR="BLUE"), "array: LEDCOLOR = BLUE: an image of the calibration lamp"),
     (lambda: changed(RAW, EXPTIME=None), "array: keyword EXPTIME is missing"),
-    (lambda: changed(RAW, **NO_OBSERVER), "keyword HGLN_OBS is missing, so the observer's place is not known"),
+    (lambda: changed(RAW, **NO_OBSERVER), "array: keyword HGLN_OBS is missing"),
     (lambda: (RAW, RAW), "needs one image of each of its 1 channels, SDO/AIA 171; 2 were given"),
     (lambda: changed(CUBE, CHAN1="SDO/AIA 304"), "array holds SDO/AIA 304; this model takes SDO/AIA 171: channel 1"),
     (lambda: changed(CUBE, CHAN1=None), "does not say what its channels are"),
