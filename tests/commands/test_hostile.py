@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A run of four iterations with checkpoints at 2 and 4, and one product."""
-    folder = write_pairs(tmp_path_factory.mktemp("trained"), count=3)
+    folder = write_pairs(tmp_path_factory.mktemp("trained"), count=3, size=48)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         assert train(*SHORT, "--n_iterations", 4, "--val_during_train", "--val_fraction", 0.3).status == 0

@@ -25,6 +25,7 @@ def log():
 # Killed
 
 def test_a_training_survives_kills_at_any_moment(here):
+    write_pairs(here, size=48)      # smaller ones have too few bins to be scored, and there would be no best
     outcome = survive(here, 6, iterations=16, seed=1)
     assert outcome.problems == [] and outcome.kills == 6 and outcome.completed >= 1 and outcome.checked > 0
 
@@ -32,7 +33,7 @@ def test_a_training_survives_kills_at_any_moment(here):
 @pytest.fixture(scope="module")
 def unkilled(tmp_path_factory):
     """What a run of eight iterations leaves that is left alone."""
-    folder = write_pairs(tmp_path_factory.mktemp("unkilled"))
+    folder = write_pairs(tmp_path_factory.mktemp("unkilled"), size=48)
     assert finish(start(folder, "Train", *FLAGS, "--n_iterations", 8)) == 0, (folder / "log").read_text()
     return result_of(folder / "checkpoints" / "run", 8)
 
@@ -40,6 +41,7 @@ def unkilled(tmp_path_factory):
 @pytest.mark.parametrize("moment", [3, 8, 12, 17])
 def test_a_kill_between_any_two_writes_is_made_up_for(here, unkilled, moment):
     """The process kills itself just before it puts its `moment`-th file in place."""
+    write_pairs(here, size=48)
     flags = [*FLAGS, "--n_iterations", 8]
     run = here / "checkpoints" / "run"
     assert finish(start(here, "Train", *flags, DIE_AT_WRITE=moment)) == -9

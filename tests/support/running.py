@@ -42,7 +42,7 @@ class Result:
     err: str
 
 
-def write_pairs(folder, count=7, size=48, channels=1):
+def write_pairs(folder, count=7, size=32, channels=1):
     """`data/Input` and `data/Target` in `folder`: cubes that only tests can tell from the Sun."""
     random = np.random.default_rng(7)
     euv = [Channel.euv(f"SDO/AIA {passband}", TIME) for passband in ("304", "193", "171")[:channels]]
