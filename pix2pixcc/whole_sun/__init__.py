@@ -1,0 +1,1 @@
+"""Maps of the whole Sun at one moment, from magnetograms of several observers, and the corona above them."""
