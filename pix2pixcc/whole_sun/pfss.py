@@ -25,7 +25,7 @@ MOST_STEPS = 400                 # only lines that creep along a null of the fie
 MOST_TRACED = 16_200             # lines of the open map, 180 x 90: those of 360 x 180 would take 8 s
 AT_ONCE = 4096                   # lines: 40 MB of steps
 LINE_POINTS = 100                # of a line for display
-SEEDS = ((1.06, 220), (1.4, 160), (2.4, 260))      # radius and number of the starts of lines for display
+SEEDS = ((1.06, 160), (1.4, 140), (2.4, 240))      # radius and number of the starts of lines for display
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from sunpy.coordinates import get_earth
 from sunpy.map.header_helper import make_heliographic_header
 
 TIME = "2011-03-05T12:00:00"
-SOURCES = {"polar fill": None, "history": None, "SDO": (123.0, -7.25, 1.48e11),
-           "STEREO-A (AI)": (211.0, -7.3, 1.44e11), "STEREO-B (AI)": (28.0, 5.6, 1.5e11)}
+SOURCES = {"polar fill": None, "history": None, "SDO": (139.1, -7.25, 1.48e11),
+           "STEREO-A (AI)": (226.8, -7.3, 1.44e11), "STEREO-B (AI)": (44.3, 5.6, 1.53e11)}
 
 
 def places(shape):
