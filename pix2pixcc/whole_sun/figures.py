@@ -133,7 +133,7 @@ def whole_sun_figure(map: GenericMap, layers: Mapping[str, np.ndarray], corona: 
     figure = Figure(figsize=(WIDTH, height), dpi=150)
     figure.text(LEFT / WIDTH, 1 - 0.2 / height, f"The whole Sun on {map.date.utc.strftime('%Y-%m-%d, %H:%M')} UT",
                 fontsize=15, va="top", weight="bold")
-    figure.text(LEFT / WIDTH, 1 - 0.5 / height, _caption(map, corona), fontsize=9.5, va="top", color="0.3")
+    figure.text(LEFT / WIDTH, 1 - 0.5 / height, _caption(map, corona), fontsize=9, va="top", color="0.3")
 
     def place(left: float, top: float, width: float, tall: float) -> Axes:
         return figure.add_axes((left / WIDTH, 1 - (top + tall) / height, width / WIDTH, tall / height))
@@ -161,10 +161,10 @@ def _caption(map: GenericMap, corona: Corona | None) -> str:
         return unsigned
     strength, longitude, latitude = corona.dipole
     exponent = int(np.floor(np.log10(corona.open_flux or 1)))
-    return "     ".join((
+    return "    ".join((
         f"open flux ${corona.open_flux / 10 ** exponent:.1f}\\times10^{{{exponent}}}$ Mx",
         f"open area {100 * (corona.open_field != 0).mean():.0f}%",
-        f"dipole {strength:.2f} G, axis at longitude {longitude:.0f}°, latitude {signed(round(latitude))}",
+        f"dipole {strength:.2f} G, axis at Carrington longitude {longitude:.0f}°, latitude {signed(round(latitude))}",
         f"quadrupole {corona.quadrupole:.2f} G", unsigned))
 
 
@@ -338,5 +338,5 @@ def _draw_view(axes: Axes, chart: _Chart, map: GenericMap, place: _Place, corona
     axes.set_axis_off()
     axes.set_title(f"seen from {place.name}", fontsize=10.5, color=place.colour,
                    weight="bold", pad=3)
-    axes.text(0.5, -0.01, f"longitude {place.longitude % 360:.0f}°, latitude {signed(place.latitude)}",
+    axes.text(0.5, -0.01, f"Carrington longitude {place.longitude % 360:.0f}°, latitude {signed(place.latitude)}",
               transform=axes.transAxes, ha="center", va="top", fontsize=8.5, color="0.35")

@@ -39,7 +39,9 @@ def active_sun(shape=(90, 180), seed=0):
 
 
 def whole_sun(field, frame="carrington", time=TIME, sources=SOURCES):
-    """A map of a field (H, W); `sources` gives longitude, latitude (degrees) and distance (m) by name, or None."""
+    """A map of a field (H, W) or (H, 1); `sources`: by name longitude, latitude (degrees) and distance (m), or None."""
+    if field.shape[1] == 1:
+        field = np.repeat(field, 2 * len(field), axis=1)
     centre = 180 if frame == "carrington" else 0
     header = make_heliographic_header(time, get_earth(time), field.shape, frame=frame, projection_code="CEA",
                                       map_center_longitude=centre * u.deg)
