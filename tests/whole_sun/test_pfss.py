@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import sunpy.map
 from astropy import units as u
+from scipy.ndimage import maximum_filter, minimum_filter
 from whole_suns import active_sun, harmonic, places, whole_sun
 
 from pix2pixcc.solar.orbits import earth_carrington_longitude
@@ -93,21 +94,25 @@ def test_field_lines_keep_to_the_field_of_a_dipole(active):
 
 
 def test_open_lines_are_open_where_the_map_of_open_areas_is(active):
+    lowest, highest = (extreme(active.open_field, 5, mode=("nearest", "wrap")) for extreme in
+                       (minimum_filter, maximum_filter))
     agree = []
     for line in active.lines:
         for k in {0, len(line.radius) - 1}:
-            if line.radius[k] < 1.03:
-                row = min(int((np.sin(np.radians(line.latitude[k])) + 1) * 45), 89)
-                agree.append(active.open_field[row, int(line.longitude[k] / 2) % 180] == line.polarity)
-    assert len(agree) > 400 and np.mean(agree) > 0.93        # the rest stand on cells that a boundary crosses
+            row = min(int((np.sin(np.radians(line.latitude[k])) + 1) * 45), 89)
+            column = int(line.longitude[k] / 2) % 180
+            if line.radius[k] < 1.03 and lowest[row, column] == highest[row, column]:     # no boundary is near
+                agree.append(active.open_field[row, column] == line.polarity)
+    assert len(agree) > 300 and np.mean(agree) > 0.99        # spots smaller than a cell are open too
 
 
 def test_open_flux_of_the_photosphere_is_that_of_the_source_surface(active):
     field = active_sun()
     area = 4 * math.pi * 695.7e8 ** 2
-    through_open_cells = np.abs(field[active.open_field != 0]).sum() / field.size * area
-    assert through_open_cells == pytest.approx(active.open_flux, rel=0.15)       # cells that a boundary crosses
-    assert (np.sign(field)[active.open_field != 0] == active.open_field[active.open_field != 0]).mean() > 0.8
+    through_open_cells = (field * active.open_field).sum() / field.size * area
+    assert through_open_cells == pytest.approx(active.open_flux, rel=0.05)       # cells that a boundary crosses
+    opened = active.open_field != 0
+    assert (np.sign(field) == active.open_field)[opened].mean() > 0.9            # network is weaker than the caps
 
 
 def test_a_map_from_another_meridian_and_in_stonyhurst_longitude_has_the_same_corona(active):
