@@ -251,7 +251,12 @@ def _solve(field: np.ndarray, source_surface: float, shells: int) -> _Solution:
         output = pfss.pfss(pfss.Input(sunpy.map.Map(field, header), shells, outer))
         vectors = pfss.tracing.PerformanceTracer.vector_grid(output)
     surface = output.bc[0][:, :, -1].to_value("G").T * (outer / source_surface) ** 2
-    return _Solution(np.ascontiguousarray(surface), output.bg[:, :, 0, 2].to_value("G"), vectors, output.grid.dr)
+    solution = _Solution(surface.copy(), output.bg[:, :, 0, 2].to_value("G").copy(), vectors, output.grid.dr)
+    for kind in (type(output), type(output.grid)):         # whose cached properties keep up to 128 solutions alive
+        for member in vars(kind).values():
+            if clear := getattr(getattr(member, "fget", None), "cache_clear", None):
+                clear()
+    return solution
 
 
 def _open_field(solution: _Solution, shape: tuple[int, int], height: float) -> tuple[np.ndarray, tuple[int, int]]:

@@ -1,4 +1,5 @@
 """The corona of a map: its potential field against formulas, where it is open, and its lines."""
+import gc
 import math
 import sys
 import warnings
@@ -187,3 +188,12 @@ def test_nothing_is_warned_of():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         corona_of(whole_sun(harmonic(1, 0, SMALL)))
+
+
+def test_solutions_do_not_pile_up_in_memory():
+    """A year of maps would keep 19 MB a map in the caches of sunkit-magex."""
+    output = pytest.importorskip("sunkit_magex.pfss").Output
+    for shells in (6, 7, 8):
+        corona_of(whole_sun(harmonic(1, 0, SMALL)), shells=shells)
+    gc.collect()
+    assert not [each for each in gc.get_objects() if isinstance(each, output)]
