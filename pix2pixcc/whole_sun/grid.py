@@ -10,6 +10,7 @@ import numpy as np
 from astropy.io import fits
 
 from pix2pixcc.solar.geometry import RSUN_METRES
+from pix2pixcc.solar.headers import set_times
 from pix2pixcc.solar.orbits import earth_carrington_longitude
 
 CARRINGTON_RATE = 14.1844            # sidereal, degrees per day, to which Carrington longitudes are tied
@@ -73,7 +74,7 @@ class Grid:
         return (one_day.to_value("deg") - CARRINGTON_RATE) * days
 
     def header(self) -> fits.Header:
-        """Return the FITS header of the map: CEA, whole Sun, seen from the Earth."""
+        """Return the cards that place the map on the Sun: axes, the Earth as observer, time."""
         from astropy import units as u
         from sunpy.coordinates import get_earth
         from sunpy.map.header_helper import make_heliographic_header
@@ -81,6 +82,9 @@ class Grid:
         centre = 180 if self.frame == "carrington" else 0
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            meta = make_heliographic_header(self.time, get_earth(self.time), self.shape, frame=self.frame,
-                                            projection_code="CEA", map_center_longitude=centre * u.deg)
-        return fits.Header({key.upper(): value for key, value in meta.items() if key != "mjdref"})
+            cards = make_heliographic_header(self.time, get_earth(self.time), self.shape, frame=self.frame,
+                                             projection_code="CEA", map_center_longitude=centre * u.deg)
+        header = fits.Header({key.upper(): value for key, value in cards.items()
+                              if key not in ("mjdref", "naxis", "naxis1", "naxis2", "rsun_obs", "wcsaxes")})
+        set_times(header, self.time, self.time)
+        return header

@@ -11,7 +11,7 @@ from astropy.io import fits
 
 from pix2pixcc.images.files import Image, image_of
 from pix2pixcc.images.fits import open_image
-from pix2pixcc.solar.geometry import AU_METRES, LIMB, RSUN_METRES, Disk, disk_of_header
+from pix2pixcc.solar.geometry import LIMB, RSUN_METRES, Disk, disk_of_header
 from pix2pixcc.solar.headers import registered_header
 from pix2pixcc.solar.instruments import spacecraft_of
 from pix2pixcc.solar.observations import MAGNETIC_UNITS, calibrate, no_line_of_sight_field, observation_of, parse_utc
@@ -157,8 +157,8 @@ def read_magnetogram(path: str | os.PathLike, size: int) -> Magnetogram:
 def magnetogram_of(image: Image, size: int) -> Magnetogram:
     """Return the magnetogram of an image with its header.
 
-    An observation as the archive has it is registered to `size` pixels. Prepared and generated magnetograms are taken as
-    they are, within `LIMB` solar radii.
+    An observation as the archive has it is registered to `size` pixels. Prepared and generated magnetograms are taken
+    as they are, within `LIMB` solar radii.
 
     Raises
     ------
@@ -186,8 +186,3 @@ def _observed(data: np.ndarray, header: fits.Header, place: Place, path: Path, s
         data = calibrate(observation)
     data, header = register(data, header, min(size, max(data.shape)), path)
     return Magnetogram(place, data, disk_of_header(header, data.shape), source=path.name)
-
-
-def astronomical_units(place: Place) -> float:
-    """Return an observer's distance in astronomical units."""
-    return place.distance * RSUN_METRES / AU_METRES

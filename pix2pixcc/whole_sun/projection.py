@@ -82,8 +82,8 @@ def project(image: Magnetogram, columns: int, rows: int, *, mu_limit: float, mu_
     """Return the radial field of a magnetogram on the rows of a map.
 
     The field is taken to be radial, so it is the line-of-sight field divided by mu, the cosine of the heliocentric
-    angle (Svalgaard, Duvall & Scherrer 1978, Solar Phys. 58, 225). It is weighted by mu ** `mu_power` (Upton & Hathaway
-    2014, ApJ 780, 5, take 4); places below `mu_limit` are left out.
+    angle (Svalgaard, Duvall & Scherrer 1978, Solar Phys. 58, 225). It is weighted by mu ** `mu_power`: with 2 by
+    the inverse of the noise's variance, which the division raises; HipFT takes 4. Places below `mu_limit` are left out.
     """
     place = image.place
     sine = _middles(rows * FINER, -1, 1)[:, None]
@@ -110,8 +110,8 @@ def project(image: Magnetogram, columns: int, rows: int, *, mu_limit: float, mu_
     if image.sigma is not None:
         sigma = map_coordinates(np.nan_to_num(image.sigma), [row, column], order=1, output=np.float32)
         variance = np.where(seen, (sigma / mu) ** 2, 0)
-    sums = (_row_sums(weight), *(_row_sums(weight * values) for values in (field, mu, variance)))
-    return Strip(place, *sums, image.source)
+    field, mu, variance = (_row_sums(weight * values) for values in (field, mu, variance))
+    return Strip(place, _row_sums(weight), field, mu, variance, image.source)
 
 
 def _middles(count: int, low: float, high: float) -> np.ndarray:
