@@ -25,8 +25,9 @@ import torch
 from tqdm import tqdm
 
 from pix2pixcc.generation.output import Output, bits_of_pictures
-from pix2pixcc.generation.provenance import Finding, observations_in, verify_product
+from pix2pixcc.generation.provenance import observations_in, verify_product
 from pix2pixcc.generation.sources import Kept, Loaded, Source, Unreadable, find_sources, load_source
+from pix2pixcc.images.checksums import Finding
 from pix2pixcc.images.files import list_images
 from pix2pixcc.model import FarsideModel, ModelDescription, checkpoints_of
 from pix2pixcc.parallel.background import BackgroundWriter

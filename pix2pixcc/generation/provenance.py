@@ -3,32 +3,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import warnings
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 
 from astropy.io import fits
-from astropy.utils.exceptions import AstropyUserWarning
 
 from pix2pixcc.generation.products import input_name, inputs_of
+from pix2pixcc.images.checksums import Finding, check_checksums
 from pix2pixcc.images.cubes import Channel, read_channel_cards
 from pix2pixcc.images.fits import open_image
 from pix2pixcc.preparation.index import Record, index_archive
 from pix2pixcc.utils import UserError, file_sha256
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing about a product: whether it holds (None: it was not checked), and in words."""
-
-    holds: bool | None
-    text: str
-
-    @property
-    def answer(self) -> str:
-        """'ok', 'BAD' or 'not checked'."""
-        return "not checked" if self.holds is None else "ok" if self.holds else "BAD"
 
 
 def verify_product(path: str | os.PathLike, checkpoint: str | os.PathLike | None = None,
@@ -51,20 +36,8 @@ def verify_product(path: str | os.PathLike, checkpoint: str | os.PathLike | None
         The file is missing or no FITS file.
     """
     path = Path(path)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", AstropyUserWarning)
-        with open_image(path, checksum=True) as hdu:
-            hdu.verify("exception")
-            header = hdu.header.copy()
-    return [_checksums(header, [str(warning.message) for warning in caught]), _checkpoint(path, header, checkpoint),
-            _inputs(header, inputs)]
-
-
-def _checksums(header: fits.Header, warned: list[str]) -> Finding:
-    if "CHECKSUM" not in header or "DATASUM" not in header:
-        return Finding(False, "CHECKSUM or DATASUM is missing")
-    failed = [line for line in warned if "verification failed" in line]
-    return Finding(not failed, "; ".join(failed).strip() or "CHECKSUM and DATASUM hold")
+    checksums, header = check_checksums(path)
+    return [checksums, _checkpoint(path, header, checkpoint), _inputs(header, inputs)]
 
 
 def _checkpoint(path: Path, header: fits.Header, checkpoint: str | os.PathLike | None) -> Finding:

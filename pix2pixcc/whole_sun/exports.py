@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.io import fits
@@ -80,6 +80,16 @@ def export_gong(path: str | os.PathLike, map: GenericMap) -> None:
         hdu.writeto(temporary, overwrite=True, checksum=True)
 
 
+def hdf5() -> Any:
+    """Return h5py's module; a `UserError` says what to install if it is not there."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise UserError('files for HipFT need h5py: pip install "pix2pixcc[hipft]" or pip install h5py '
+                        f"({error})") from error
+    return h5py
+
+
 def export_hipft(path: str | os.PathLike, map: GenericMap, layers: Mapping[str, np.ndarray], *,
                  shape: tuple[int, int] | None = None) -> None:
     """Write a map as MagMAP writes the maps that HipFT assimilates: HDF5 with layers of field, weight and mu.
@@ -107,11 +117,7 @@ def export_hipft(path: str | os.PathLike, map: GenericMap, layers: Mapping[str, 
     UserError
         h5py is not installed; the map begins elsewhere; layers are missing.
     """
-    try:
-        import h5py
-    except ImportError as error:
-        raise UserError(f'{path}: files for HipFT need h5py: pip install "pix2pixcc[hipft]" or pip install h5py '
-                        f"({error})") from error
+    h5py = hdf5()
     field = _checked(path, map)
     if missing := [name for name in ("SOURCE", "MU") if name not in layers]:
         raise UserError(f"{path}: HipFT weighs what was observed, but the map has no layer {', '.join(missing)}")

@@ -13,8 +13,9 @@ from astropy.io import fits
 from matplotlib.colors import Normalize
 from sunpy.map import GenericMap
 
+from pix2pixcc.images.checksums import Finding, check_checksums
 from pix2pixcc.images.fits import refuse_damage
-from pix2pixcc.utils import VERSION, UserError, atomic_path
+from pix2pixcc.utils import VERSION, UserError, atomic_path, file_sha256
 from pix2pixcc.visuals.sheets import MAGNETOGRAM_RANGE
 from pix2pixcc.whole_sun.grid import Grid
 from pix2pixcc.whole_sun.magnetograms import Place
@@ -128,8 +129,8 @@ def synchronic(frontside: Sequence[Strip], farside: Sequence[Strip], history: La
     Raises
     ------
     UserError
-        There is no observed magnetogram; two are of one observer; one is of another time; or some of the Sun was seen by
-        nobody.
+        There is no observed magnetogram; two are of one observer; one is of another time; or nobody saw some of the
+        Sun.
     """
     grid = recipe.grid(time)
     _check(frontside, farside, time, recipe.tolerance)
@@ -266,3 +267,37 @@ def read_map(path: str | os.PathLike) -> WholeSunMap:
         inputs = [Input(*(str(row[name]).strip() for name in ("ROLE", "NAME", "OBSERVER", "TIME", "SHA256")))
                   for row in hdus["INPUTS"].data]
         return _as_map(np.array(hdus[0].data), hdus[0].header, layers, inputs)
+
+
+def verify_map(path: str | os.PathLike, places: Sequence[str]) -> list[Finding]:
+    """Check the checksums of a map, its balance, and its inputs where they are among `places`, files or folders."""
+    try:
+        checksums, _ = check_checksums(path)
+        whole = read_map(path)
+    except UserError as error:
+        return [Finding(False, str(error))]
+    findings = [checksums]
+    if not np.isfinite(whole.data).all():
+        findings.append(Finding(False, "the map has pixels without a value"))
+    there = _files_by_name(places)
+    for given in whole.inputs:
+        files = there.get(given.name, [])
+        if not files:
+            missing = bool(places)
+            findings.append(Finding(None, f"{given.role} {given.name} "
+                                    + ("is not where it was looked for" if missing else "was not looked for")))
+        else:
+            same = any(file_sha256(file) == given.sha256 for file in files)
+            findings.append(Finding(same, f"{given.role} {files[0]} {'is' if same else 'is NOT'} what it was (SHA-256)"))
+    return findings
+
+
+def _files_by_name(places: Sequence[str]) -> dict[str, list[str]]:
+    """Return the paths of all files in some places, by name."""
+    found: dict[str, list[str]] = {}
+    for given in places:
+        paths = [given] if os.path.isfile(given) else [os.path.join(here, name) for here, _, names in
+                                                       os.walk(given, followlinks=True) for name in names]
+        for path in paths:
+            found.setdefault(os.path.basename(path), []).append(path)
+    return found

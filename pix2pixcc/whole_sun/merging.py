@@ -133,8 +133,8 @@ def _refuse_gaps(unknown: np.ndarray, grid: Grid) -> None:
 def _filled(field: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Return a field with the unseen pole of each hemisphere filled by the mean of the five rows below.
 
-    The polar field is that of unipolar network elements, and its mean is all that is known of it; on the choices see Sun
-    et al. (2011), Solar Phys. 270, 9.
+    The polar field is that of unipolar network elements, and its mean is all that is known of it; on the choices see
+    Sun et al. (2011), Solar Phys. 270, 9.
     """
     field, middle = field.copy(), len(field) // 2
     for rows in (np.arange(len(field) - 1, middle - 1, -1), np.arange(middle)):      # from each pole

@@ -169,6 +169,17 @@ def carrington_grid(map: GenericMap) -> tuple[np.ndarray, np.ndarray]:
     return longitude, np.degrees(np.arcsin((np.arange(rows) + 0.5) * 2 / rows - 1))
 
 
+def solver() -> Any:
+    """Return sunkit-magex's module of potential fields; a `UserError` says what to install if it is not there."""
+    try:
+        import streamtracer  # noqa: F401
+        from sunkit_magex import pfss
+    except ImportError as error:
+        raise UserError('the corona needs sunkit-magex: pip install "pix2pixcc[pfss]" or pip install sunkit-magex '
+                        f"streamtracer ({error})") from error
+    return pfss
+
+
 def corona_of(map: GenericMap, *, source_surface: float = 2.5, shells: int = 35) -> Corona:
     """Return the potential field above a whole-Sun map.
 
@@ -228,12 +239,7 @@ class _Solution:
 
 def _solve(field: np.ndarray, source_surface: float, shells: int) -> _Solution:
     """Solve for a map (H, W) in gauss whose left edge is called longitude 0."""
-    try:
-        import streamtracer  # noqa: F401
-        from sunkit_magex import pfss
-    except ImportError as error:
-        raise UserError('the corona needs sunkit-magex: pip install "pix2pixcc[pfss]" or pip install sunkit-magex '
-                        f"streamtracer ({error})") from error
+    pfss = solver()
     import sunpy.map
     from astropy import units as u
     from sunpy.coordinates import get_earth

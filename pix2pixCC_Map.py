@@ -1,0 +1,316 @@
+"""Maps of the whole Sun at one moment: HMI in front, AI magnetograms behind, and what was known before.
+
+    python pix2pixCC_Map.py --frontside HMI_FOLDER --farside checkpoints/NAME/Image/Test/400000 --history HMI_FOLDER \\
+        --out maps --pfss
+    python pix2pixCC_Map.py --frontside HMI_FOLDER --farside EUVI_FOLDER --dataset_name NAME --history hmi.synoptic.fits \\
+        --out maps
+    python pix2pixCC_Map.py --verify maps/synchronic_*[0-9].fits --frontside HMI_FOLDER --farside FOLDER
+
+For each time it writes synchronic_<time>.fits, the radial field in gauss, and a picture; with --pfss also the corona,
+synchronic_<time>_pfss.fits and .json. Repeat a stopped command to go on.
+"""
+from __future__ import annotations
+
+import argparse
+from datetime import datetime
+
+from pix2pixcc.options import COUNT, POSITIVE, at_least, command_parser, share
+from pix2pixcc.utils import UserError, available_cores, limit_spinning, run_command
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's flags."""
+    parser = command_parser("pix2pixCC_Map.py", "Maps of the whole Sun's radial magnetic field at one moment, from "
+                            "observed and AI-generated magnetograms, and the potential field of the corona above.")
+    add = parser.add_argument_group("files").add_argument
+    add("--frontside", nargs="+", default=[], metavar="PATH",
+        help="observed line-of-sight magnetograms of now, raw or prepared, of any observers: files, or folders in any "
+        "nesting")
+    add("--farside", nargs="+", default=[], metavar="PATH",
+        help="generated magnetograms, as pix2pixCC_Test.py writes them; with --dataset_name raw EUVI files or cubes")
+    add("--history", nargs="+", default=[], metavar="PATH",
+        help="HMI magnetograms of the 27 days before, of which a chart is made; or a synoptic map of HMI, GONG, MDI or "
+        "ADAPT")
+    add("--out", default=None, metavar="DIR", help="where the maps go")
+    add("--time", nargs="+", default=[], type=_time, metavar="TIME",
+        help="times of the maps, UTC: 2011-03-05T12:00 (default: those of the frontside magnetograms nearest to the "
+        "farside's)")
+    add("--overwrite", action="store_true", help="make again what is there as it would be made")
+    add("--n_workers", type=COUNT, default=1, help="maps made at a time (up to 1 GB of memory each)")
+    add = parser.add_argument_group("generated on the way").add_argument
+    add("--dataset_name", default=None, metavar="NAME", help="the run in ./checkpoints whose model makes the farside")
+    add("--iteration", default="best", help="its checkpoint: a number, or best")
+    add("--average", action="store_true", help="its moving average of the weights")
+    add("--gpu_ids", type=int, default=0, metavar="NUMBER", help="the GPU to use; -1: none")
+    add = parser.add_argument_group("map").add_argument
+    add("--shape", type=at_least(16), nargs=2, default=(360, 180), metavar=("COLUMNS", "ROWS"),
+        help="cells in longitude and in sine of latitude (default: 360 180)")
+    add("--frame", choices=("carrington", "stonyhurst"), default="carrington",
+        help="longitudes: carrington from 0, or stonyhurst with the Earth in the middle")
+    add("--rotation", choices=("howard", "snodgrass", "allen", "rigid"), default="howard",
+        help="law by which magnetograms are turned to the map's time; howard is of magnetic features")
+    add("--tolerance", type=POSITIVE, default=6.0,
+        help="hours that a magnetogram may lie off the map's time: regions change over a day")
+    add("--mu_limit", type=share, default=0.1,
+        help="least cosine of the heliocentric angle: nearer to the limb the noise of the radial field is ten times that "
+        "of the line of sight's")
+    add("--mu_power", type=POSITIVE, default=2.0,
+        help="power of it by which magnetograms are weighed: 2 goes with the noise of the radial field, 4 is HipFT's")
+    add("--fading", type=at_least(0.1, float), default=4.0,
+        help="days after which a magnetogram of the history weighs 1/e: the latest view of a place counts most")
+    add("--history_cadence", type=at_least(1, float), default=24.0,
+        help="hours between the magnetograms of the history that are taken")
+    add("--merge", choices=("scales", "naive", "history"), default="scales",
+        help="scales: generated where it is strong and fine, the history's weak field and net flux; naive: generated "
+        "alone; history: no generated magnetogram")
+    add("--trust", type=POSITIVE, default=0.02, help="weight of a generated beside an observed view of the same place")
+    add("--net_degrees", type=at_least(2, float), default=20.0,
+        help="over such widths the generated net flux is made the history's, which no EUV image shows")
+    add("--strong", type=POSITIVE, default=20.0,
+        help="gauss of smoothed |B| above which the large scales are the generated ones too")
+    add("--split_degrees", type=at_least(2, float), default=4.0, help="between large and fine scales")
+    add("--fine_share", type=POSITIVE, default=0.6, help="share of the generated field in fine scales, 0 to 1")
+    add("--balance", choices=("weighted", "multiplicative", "additive", "none"), default="weighted",
+        help="how net flux is taken off: weighted blames what was not seen now; multiplicative every cell in proportion "
+        "to its field; additive every cell alike")
+    add = parser.add_argument_group("what else is written").add_argument
+    add("--pfss", action="store_true", help="the potential field of the corona (needs sunkit-magex)")
+    add("--source_surface", type=at_least(1.1, float), default=2.5, help="of the corona, solar radii")
+    add("--shells", type=at_least(5), default=35, help="of the corona, below the source surface")
+    add("--export", nargs="+", choices=("gong", "hipft"), default=[],
+        help="also as solar-wind models read it: GONG's FITS (WSA, EUHFORIA), HipFT's HDF5")
+    add("--no_figures", action="store_true", help="draw no pictures")
+    add("--verify", nargs="+", default=[], metavar="FILE",
+        help="check maps instead: checksums, and the inputs where --frontside, --farside and --history tell")
+    return parser
+
+
+def _time(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=None)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2011-03-05T12:00") from error
+
+
+if __name__ == "__main__":
+    make_parser().parse_args()              # --help and mistyped flags are answered before the rest is loaded
+limit_spinning()
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from astropy.io import fits
+from tqdm import tqdm
+
+from pix2pixcc.generation.output import Output
+from pix2pixcc.generation.sources import Loaded, Unreadable, find_sources, load_source
+from pix2pixcc.model import FarsideModel
+from pix2pixcc.parallel.workers import in_parallel
+from pix2pixcc.training.folder import RunFolder
+from pix2pixcc.whole_sun.corona_files import read_corona, write_corona
+from pix2pixcc.whole_sun.exports import export_gong, export_hipft, hdf5, write_hipft_index
+from pix2pixcc.whole_sun.figures import whole_sun_page
+from pix2pixcc.whole_sun.maps import Recipe, WholeSunMap, read_map, verify_map, write_map
+from pix2pixcc.whole_sun.merging import Merge
+from pix2pixcc.whole_sun.pfss import corona_of, solver
+from pix2pixcc.whole_sun.planning import PRELOAD, Entry, Plan, find_entries, make_map, plan_of, times_of
+
+KEY_CARD = "GENKEY"
+MERGE_FLAGS = ("trust", "net_degrees", "strong", "split_degrees", "fine_share", "balance")
+RECIPE_FLAGS = ("frame", "rotation", "mu_limit", "mu_power", "tolerance", "fading", "history_cadence")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is written for one plan."""
+
+    plan: Plan
+    recipe: Recipe
+    out: Path
+    overwrite: bool
+    corona: tuple[float, int] | None     # radius of the source surface and number of shells
+    exports: tuple[str, ...]
+    figures: bool
+
+    @property
+    def path(self) -> Path:
+        """The map's file."""
+        return self.out / f"{self.plan.stem}.fits"
+
+    def file(self, suffix: str) -> Path:
+        """Return another file of the map."""
+        return self.out / f"{self.plan.stem}{suffix}"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a plan: 'made', 'kept' or 'skipped', and why it was skipped."""
+
+    plan: Plan
+    became: str
+    problem: str = ""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Plan the maps, make them, and say what became of every time."""
+    opt = make_parser().parse_args(argv)
+    if opt.verify:
+        return verify(opt)
+    if not opt.frontside or not opt.out:
+        raise UserError("--frontside and --out are needed: where the observed magnetograms are, and where the maps go")
+    if opt.fine_share > 1:
+        raise UserError(f"--fine_share {opt.fine_share:g}: a share is from 0 to 1")
+    if opt.pfss:
+        solver()                            # says now what is not installed, not after the first map
+    if "hipft" in opt.export:
+        hdf5()
+    out = Path(opt.out)
+    recipe = Recipe(*opt.shape, merge=Merge(opt.merge, **{name: getattr(opt, name) for name in MERGE_FLAGS}),
+                    **{name: getattr(opt, name) for name in RECIPE_FLAGS})
+    farside_paths, failed = (opt.farside, 0) if opt.dataset_name is None else generate(opt, out / "farside")
+    frontside, farside, history = (find_entries(paths, opt.n_workers, exclude=opt.out if paths is not farside_paths
+                                                else None) if paths else []
+                                   for paths in (opt.frontside, farside_paths, opt.history))
+    failed += say_problems(frontside, "--frontside") + say_problems(farside, "--farside")
+    failed += say_problems(history, "--history")
+    times = sorted(set(opt.time)) or times_of(frontside, farside, opt.tolerance)
+    if not times:
+        raise UserError(f"{', '.join(opt.frontside)}: no line-of-sight magnetogram lies there")
+    plans = [plan_of(time, frontside, farside, history, recipe) for time in times]
+    corona = (opt.source_surface, opt.shells) if opt.pfss else None
+    tasks = [Task(plan, recipe, out, opt.overwrite, corona, tuple(opt.export), not opt.no_figures) for plan in plans]
+    became = work(tasks, opt.n_workers)
+    if "hipft" in opt.export:
+        write_hipft_index(out / "hipft.csv", [(plan.time, f"{plan.stem}.h5") for plan in plans
+                                              if (out / f"{plan.stem}.h5").is_file()])
+    print(f"{became['made']} maps made, {became['kept']} already there, {became['skipped']} skipped: {out}")
+    return 2 if failed or became["skipped"] else 0
+
+
+def generate(opt: argparse.Namespace, out: Path) -> tuple[list[str], int]:
+    """Generate the farside with a trained model; return the folder of the products, and how many inputs were bad."""
+    if not opt.farside:
+        raise UserError("--dataset_name generates the farside from --farside: say where the EUVI images are")
+    device = None if opt.gpu_ids == 0 else "cpu" if opt.gpu_ids < 0 else f"cuda:{opt.gpu_ids}"
+    model = FarsideModel.of_run(RunFolder(opt.dataset_name).path, opt.iteration, average=opt.average, device=device)
+    description = model.description
+    output = Output(out, "fits", description.target_scaling, description.unit, 1.0, None, model.provenance,
+                    description.settings)
+    failed = 0
+    for folder in opt.farside:
+        sources, missing = find_sources(folder, "fits", description.network["input_ch"],
+                                        described=description.channels, size=description.size, data_size=None,
+                                        tolerance=30.0, n_workers=opt.n_workers)
+        for line in missing:
+            print(line, file=sys.stderr)
+        load = partial(load_source, scaled=description.scaled, multiple=model.generator.multiple,
+                       is_finished=None if opt.overwrite else output.is_finished)
+        for loaded in map(load, tqdm(sources, "farside", unit="img", disable=None)):
+            if isinstance(loaded, Unreadable):
+                print(f"skipped {loaded.source.where}: {loaded.problem}", file=sys.stderr)
+                failed += 1
+            elif isinstance(loaded, Loaded):
+                output.write(loaded, model.generate(loaded.tensor[None])[0][loaded.crop])
+    return [str(out)], failed
+
+
+def say_problems(entries: Sequence[Entry], flag: str) -> int:
+    """Name the files that cannot be used; return how many."""
+    bad = [entry for entry in entries if entry.problem]
+    for entry in bad:
+        print(f"skipped {entry.path}: {entry.problem} ({flag})", file=sys.stderr)
+    return len(bad)
+
+
+def work(tasks: list[Task], n_workers: int) -> Counter[str]:
+    """Do the tasks, and count what became of them."""
+    became: Counter[str] = Counter()
+    with closing(in_parallel(do, tasks, n_workers, preload=PRELOAD)) as outcomes:
+        for outcome in tqdm(outcomes, "maps", len(tasks), unit="map", disable=None):
+            became[outcome.became] += 1
+            if outcome.problem:
+                tqdm.write(f"skipped {outcome.plan.stem}: {outcome.problem}", file=sys.stderr)
+    return became
+
+
+def do(task: Task) -> Outcome:
+    """Make a map and what goes with it, unless all is there as it would be made."""
+    plan = task.plan
+    if plan.problem:
+        return Outcome(plan, "skipped", plan.problem)
+    try:
+        key = plan.key(task.recipe)
+        kept = not task.overwrite and _key_of(task.path) == key
+        whole = read_map(task.path) if kept else make_map(plan, task.recipe)
+        if not kept:
+            write_map(task.path, whole, {KEY_CARD: (key, "of inputs and settings")})
+        return Outcome(plan, "kept" if _finish(task, whole, fresh=not kept) else "made")
+    except UserError as error:
+        return Outcome(plan, "skipped", str(error))
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    except Exception as error:              # headers can be wrong in any way, and SunPy and wcslib raise anything
+        return Outcome(plan, "skipped", f"{type(error).__name__}: {error}")
+
+
+def _key_of(path: Path) -> str | None:
+    try:
+        return fits.getheader(path).get(KEY_CARD)
+    except Exception:                       # missing or damaged: made again
+        return None
+
+
+def _finish(task: Task, whole: WholeSunMap, *, fresh: bool) -> bool:
+    """Write the corona, the exports and the picture of a map; return whether all of them were there."""
+    is_there = True
+
+    def lacks(suffix: str) -> bool:
+        """Return whether another file of the map is missing or older than the map."""
+        nonlocal is_there
+        path = task.file(suffix)
+        there = not fresh and path.is_file() and path.stat().st_mtime_ns >= task.path.stat().st_mtime_ns
+        is_there &= there
+        return not there
+
+    corona = None
+    if task.corona is not None:
+        if lacks("_pfss.fits") or lacks("_pfss.json") or not _is_corona(task):
+            corona = corona_of(whole, source_surface=task.corona[0], shells=task.corona[1])
+            write_corona(task.file(""), corona, whole)
+            fresh = True                    # the picture shows it
+        elif task.figures and lacks(".png"):
+            corona = read_corona(task.file(""))
+    if "gong" in task.exports and lacks("_gong.fits"):
+        export_gong(task.file("_gong.fits"), whole)
+    if "hipft" in task.exports and lacks(".h5"):
+        export_hipft(task.file(".h5"), whole, whole.layers)
+    if task.figures and lacks(".png"):
+        whole_sun_page(task.file(".png"), whole, whole.layers, corona)
+    return is_there
+
+
+def _is_corona(task: Task) -> bool:
+    """Return whether the corona that is there has the source surface and the shells that are wanted."""
+    assert task.corona is not None
+    header = fits.getheader(task.file("_pfss.fits"))
+    return (header.get("RSS"), header.get("SHELLS")) == task.corona
+
+
+def verify(opt: argparse.Namespace) -> int:
+    """Check maps and say what holds, what does not and what was not checked; return 2 if anything does not."""
+    folders = [*opt.frontside, *opt.farside, *opt.history]
+    sound = True
+    for file in opt.verify:
+        for finding in verify_map(file, folders):
+            print(f"{finding.answer:3} {file}: {finding.text}")
+            sound &= finding.holds is not False
+    return 0 if sound else 2
+
+
+if __name__ == "__main__":
+    run_command(main)
