@@ -2,8 +2,8 @@
 
     python pix2pixCC_Map.py --frontside HMI_FOLDER --farside checkpoints/NAME/Image/Test/400000 --history HMI_FOLDER \\
         --out maps --pfss
-    python pix2pixCC_Map.py --frontside HMI_FOLDER --farside EUVI_FOLDER --dataset_name NAME --history hmi.synoptic.fits \\
-        --out maps
+    python pix2pixCC_Map.py --frontside HMI_FOLDER --farside EUVI_FOLDER --dataset_name NAME \\
+        --history hmi.synoptic_mr_720s.2107.synopMr.fits --out maps
     python pix2pixCC_Map.py --verify maps/synchronic_*[0-9].fits --frontside HMI_FOLDER --farside FOLDER
 
 For each time it writes synchronic_<time>.fits, the radial field in gauss, and a picture; with --pfss also the corona,
@@ -15,7 +15,7 @@ import argparse
 from datetime import datetime
 
 from pix2pixcc.options import COUNT, POSITIVE, at_least, command_parser, share
-from pix2pixcc.utils import UserError, available_cores, limit_spinning, run_command
+from pix2pixcc.utils import UserError, limit_spinning, run_command
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -24,8 +24,8 @@ def make_parser() -> argparse.ArgumentParser:
                             "observed and AI-generated magnetograms, and the potential field of the corona above.")
     add = parser.add_argument_group("files").add_argument
     add("--frontside", nargs="+", default=[], metavar="PATH",
-        help="observed line-of-sight magnetograms of now, raw or prepared, of any observers: files, or folders in any "
-        "nesting")
+        help="observed line-of-sight magnetograms of now, raw or prepared, of any observers: files, or folders in "
+        "any nesting")
     add("--farside", nargs="+", default=[], metavar="PATH",
         help="generated magnetograms, as pix2pixCC_Test.py writes them; with --dataset_name raw EUVI files or cubes")
     add("--history", nargs="+", default=[], metavar="PATH",
@@ -52,8 +52,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--tolerance", type=POSITIVE, default=6.0,
         help="hours that a magnetogram may lie off the map's time: regions change over a day")
     add("--mu_limit", type=share, default=0.1,
-        help="least cosine of the heliocentric angle: nearer to the limb the noise of the radial field is ten times that "
-        "of the line of sight's")
+        help="least cosine of the heliocentric angle: nearer to the limb the noise of the radial field is ten times "
+        "that of the line of sight's")
     add("--mu_power", type=POSITIVE, default=2.0,
         help="power of it by which magnetograms are weighed: 2 goes with the noise of the radial field, 4 is HipFT's")
     add("--fading", type=at_least(0.1, float), default=4.0,
@@ -71,8 +71,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--split_degrees", type=at_least(2, float), default=4.0, help="between large and fine scales")
     add("--fine_share", type=POSITIVE, default=0.6, help="share of the generated field in fine scales, 0 to 1")
     add("--balance", choices=("weighted", "multiplicative", "additive", "none"), default="weighted",
-        help="how net flux is taken off: weighted blames what was not seen now; multiplicative every cell in proportion "
-        "to its field; additive every cell alike")
+        help="how net flux is taken off: weighted blames what was not seen now; multiplicative every cell in "
+        "proportion to its field; additive every cell alike")
     add = parser.add_argument_group("what else is written").add_argument
     add("--pfss", action="store_true", help="the potential field of the corona (needs sunkit-magex)")
     add("--source_surface", type=at_least(1.1, float), default=2.5, help="of the corona, solar radii")
@@ -98,7 +98,7 @@ limit_spinning()
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -116,13 +116,12 @@ from pix2pixcc.whole_sun.corona_files import read_corona, write_corona
 from pix2pixcc.whole_sun.exports import export_gong, export_hipft, hdf5, write_hipft_index
 from pix2pixcc.whole_sun.figures import whole_sun_page
 from pix2pixcc.whole_sun.maps import Recipe, WholeSunMap, read_map, verify_map, write_map
-from pix2pixcc.whole_sun.merging import Merge
 from pix2pixcc.whole_sun.pfss import corona_of, solver
 from pix2pixcc.whole_sun.planning import PRELOAD, Entry, Plan, find_entries, make_map, plan_of, times_of
 
 KEY_CARD = "GENKEY"
-MERGE_FLAGS = ("trust", "net_degrees", "strong", "split_degrees", "fine_share", "balance")
-RECIPE_FLAGS = ("frame", "rotation", "mu_limit", "mu_power", "tolerance", "fading", "history_cadence")
+CHOICES = ("frame", "rotation", "mu_limit", "mu_power", "tolerance", "fading", "history_cadence", "trust",
+           "net_degrees", "strong", "split_degrees", "fine_share", "balance")
 
 
 @dataclass(frozen=True)
@@ -163,21 +162,17 @@ def main(argv: list[str] | None = None) -> int:
         return verify(opt)
     if not opt.frontside or not opt.out:
         raise UserError("--frontside and --out are needed: where the observed magnetograms are, and where the maps go")
-    if opt.fine_share > 1:
-        raise UserError(f"--fine_share {opt.fine_share:g}: a share is from 0 to 1")
+    recipe = Recipe.of(opt.shape, opt.merge, **{name: getattr(opt, name) for name in CHOICES})
     if opt.pfss:
         solver()                            # says now what is not installed, not after the first map
     if "hipft" in opt.export:
         hdf5()
     out = Path(opt.out)
-    recipe = Recipe(*opt.shape, merge=Merge(opt.merge, **{name: getattr(opt, name) for name in MERGE_FLAGS}),
-                    **{name: getattr(opt, name) for name in RECIPE_FLAGS})
     farside_paths, failed = (opt.farside, 0) if opt.dataset_name is None else generate(opt, out / "farside")
     frontside, farside, history = (find_entries(paths, opt.n_workers, exclude=opt.out if paths is not farside_paths
                                                 else None) if paths else []
                                    for paths in (opt.frontside, farside_paths, opt.history))
-    failed += say_problems(frontside, "--frontside") + say_problems(farside, "--farside")
-    failed += say_problems(history, "--history")
+    failed += say_problems({entry.path: entry for entry in (*frontside, *farside, *history)})
     times = sorted(set(opt.time)) or times_of(frontside, farside, opt.tolerance)
     if not times:
         raise UserError(f"{', '.join(opt.frontside)}: no line-of-sight magnetogram lies there")
@@ -219,11 +214,13 @@ def generate(opt: argparse.Namespace, out: Path) -> tuple[list[str], int]:
     return [str(out)], failed
 
 
-def say_problems(entries: Sequence[Entry], flag: str) -> int:
-    """Name the files that cannot be used; return how many."""
-    bad = [entry for entry in entries if entry.problem]
+def say_problems(entries: Mapping[str, Entry]) -> int:
+    """Name the files that cannot be used, count those that are images of other kinds; return how many are bad."""
+    bad = [entry for entry in entries.values() if entry.problem]
     for entry in bad:
-        print(f"skipped {entry.path}: {entry.problem} ({flag})", file=sys.stderr)
+        print(f"skipped {entry.path}: {entry.problem}", file=sys.stderr)
+    if others := sum(entry.is_other for entry in entries.values()):
+        print(f"{others} files are EUV images, which maps are not made of")
     return len(bad)
 
 

@@ -10,6 +10,7 @@ Nothing heavy is imported before one of the functions is called.
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from pix2pixcc.images.files import Image
     from pix2pixcc.model import FarsideModel
+    from pix2pixcc.whole_sun.maps import WholeSunMap
 
 __version__ = VERSION
 
@@ -149,3 +151,56 @@ def evaluate(generated: Any, real: Any, *, disk_radius: float = 0.98,
     if isinstance(generated, list) and isinstance(real, list):
         return [scores(*pair) for pair in zip(generated, real, strict=True)]
     return scores(generated, real)
+
+
+def synchronic_map(frontside: Any, farside: Any = (), history: Any = (), *, time: datetime | None = None,
+                   shape: tuple[int, int] = (360, 180), merge: str = "scales", **choices: Any) -> WholeSunMap:
+    """Make a map of the whole Sun at one moment, as pix2pixCC_Map.py does.
+
+    Parameters
+    ----------
+    frontside, farside
+        Line-of-sight magnetograms of about that time, observed and generated, of any observers: one, or a list. Each is
+        a `sunpy.map.GenericMap`, a path, an array with its header, `(data, header)`, or a cube of `prepare`.
+    history
+        Magnetograms of the 27 days before, in the same forms; or a synoptic map of HMI, GONG, MDI or ADAPT, a path or a
+        `sunpy.map.GenericMap`.
+    time : datetime, optional
+        UTC; by default that of the first frontside magnetogram.
+    shape : tuple of int
+        Cells in longitude and in sine of latitude.
+    merge : str
+        'scales', 'naive' or 'history': how the farside and the history become one.
+    **choices
+        Named and valued as the command's flags: `frame`, `rotation`, `tolerance` (hours), `mu_limit`, `mu_power`,
+        `fading` (days), `trust`, `net_degrees`, `strong` (gauss), `split_degrees`, `fine_share`, `balance`.
+
+    Returns
+    -------
+    WholeSunMap
+        A `sunpy.map.GenericMap` of the radial field, gauss, float32 (rows, columns), without NaN and without net flux,
+        in cylindrical equal-area projection: `sunkit_magex.pfss.Input` takes it as it is. Its `layers` say of each
+        cell which source it is of, how much that weighs and how old it is.
+
+    Raises
+    ------
+    UserError
+        A magnetogram cannot be used; two are of one observer; one is of quite another time; nobody saw some of the Sun.
+    TypeError
+        What was given is no image.
+
+    Examples
+    --------
+    >>> whole = pix2pixcc.synchronic_map("hmi.M_720s.20110305_120000_TAI.fits", [farside_a, farside_b], old_hmi_files)
+    >>> whole.plot()
+    """
+    from pix2pixcc.generation.inputs import cube
+    from pix2pixcc.whole_sun.making import whole_sun_map
+    from pix2pixcc.whole_sun.maps import Recipe
+
+    return whole_sun_map(*(_listed(given) for given in (frontside, farside, history)), time,
+                         Recipe.of(shape, merge, **choices), lambda given: cube(given, 1))
+
+
+def _listed(given: Any) -> list:
+    return list(given) if isinstance(given, list) or given == () else [given]

@@ -20,6 +20,7 @@ from pix2pixcc.whole_sun.projection import FINER, Layers, Strip, place
 if TYPE_CHECKING:
     from sunpy.map import GenericMap
 
+HELIOGRAPHIC = ("CRLN", "HGLN", "LONG")      # how CTYPE1 of a synoptic map begins
 DAYS = SYNODIC_PERIOD_DAYS           # how far back magnetograms are looked for
 OLDEST_CHART = 2 * DAYS              # days before the map, of a synoptic map's newest part
 FADING = 4.0                         # days after which a magnetogram weighs 1/e

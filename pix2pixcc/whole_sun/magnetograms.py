@@ -116,6 +116,14 @@ def place_of(header: fits.Header, path: str | os.PathLike | None = None) -> tupl
     return Place(name, time, (longitude + 180) % 360 - 180, latitude, distance / RSUN_METRES, generated), header
 
 
+def is_euv(header: fits.Header) -> bool:
+    """Return whether a header is of an EUV image, or of a cube that is no magnetogram."""
+    if "CHAN1" in header:
+        return "CHAN2" in header or "magnetogram" not in str(header["CHAN1"]).lower()
+    detector, instrument = (str(header.get(keyword, "")).strip().upper() for keyword in ("DETECTOR", "INSTRUME"))
+    return detector == "EUVI" or instrument.startswith("AIA")
+
+
 def _refuse_other(header: fits.Header, path: str | os.PathLike | None, generated: bool) -> None:
     """Raise a `UserError` unless a header is of a line-of-sight magnetogram in gauss."""
     problem = ""

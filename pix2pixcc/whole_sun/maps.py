@@ -17,9 +17,9 @@ from pix2pixcc.images.checksums import Finding, check_checksums
 from pix2pixcc.images.fits import refuse_damage
 from pix2pixcc.utils import VERSION, UserError, atomic_path, file_sha256
 from pix2pixcc.visuals.sheets import MAGNETOGRAM_RANGE
-from pix2pixcc.whole_sun.grid import Grid
+from pix2pixcc.whole_sun.grid import FRAMES, LAWS, Grid
 from pix2pixcc.whole_sun.magnetograms import Place
-from pix2pixcc.whole_sun.merging import Merge, Merged, merged
+from pix2pixcc.whole_sun.merging import BALANCES, MERGES, Merge, Merged, merged
 from pix2pixcc.whole_sun.projection import Layers, Strip, place
 
 CONTENT = "whole-Sun map of the radial magnetic field"
@@ -70,6 +70,37 @@ class Recipe:
     fading: float = 4.0
     history_cadence: float = 24.0
     merge: Merge = field(default_factory=Merge)
+
+    @classmethod
+    def of(cls, shape: Sequence[int], merge: str = "scales", **choices: Any) -> Recipe:
+        """Return the recipe of a shape, (columns, rows), and of choices named as the fields here and of `Merge`.
+
+        Raises
+        ------
+        UserError
+            A choice does not exist, or has no such value.
+        """
+        of_merge = {name: choices.pop(name) for name in list(choices) if name in Merge.__dataclass_fields__}
+        try:
+            recipe = cls(int(shape[0]), int(shape[1]), merge=Merge(merge, **of_merge), **choices)
+        except TypeError as error:
+            raise UserError(f"{error}: see pix2pixCC_Map.py --help for the choices") from error
+        recipe._check()
+        return recipe
+
+    def _check(self) -> None:
+        for name, value, allowed in (("merge", self.merge.method, MERGES), ("balance", self.merge.balance, BALANCES),
+                                     ("rotation", self.rotation, LAWS), ("frame", self.frame, FRAMES)):
+            if value not in allowed:
+                raise UserError(f"{name} {value!r}: choose one of {', '.join(allowed)}")
+        smallest = min(self.columns / 2, self.rows)
+        if not (16 <= smallest and self.columns % 2 == 0 and self.rows % 2 == 0):
+            raise UserError(f"shape {self.columns} {self.rows}: give even numbers, of 32 columns and 16 rows or more")
+        if not 180 / smallest <= min(self.merge.split_degrees, self.merge.net_degrees):
+            raise UserError(f"scales of {self.merge.split_degrees:g} and {self.merge.net_degrees:g} degrees are finer "
+                            f"than a cell of {180 / smallest:.1f}: raise split_degrees, or give more columns and rows")
+        if not (0 < self.mu_limit < 1 and 0 <= self.merge.fine_share <= 1 and self.merge.trust > 0 and self.fading > 0):
+            raise UserError("mu_limit and fine_share are from 0 to 1, trust and fading above 0")
 
     def grid(self, time: datetime) -> Grid:
         """Return the grid of the map of a time."""
@@ -288,7 +319,8 @@ def verify_map(path: str | os.PathLike, places: Sequence[str]) -> list[Finding]:
                                     + ("is not where it was looked for" if missing else "was not looked for")))
         else:
             same = any(file_sha256(file) == given.sha256 for file in files)
-            findings.append(Finding(same, f"{given.role} {files[0]} {'is' if same else 'is NOT'} what it was (SHA-256)"))
+            is_same = "is" if same else "is NOT"
+            findings.append(Finding(same, f"{given.role} {files[0]} {is_same} what it was (SHA-256)"))
     return findings
 
 

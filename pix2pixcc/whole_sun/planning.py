@@ -17,7 +17,7 @@ from pix2pixcc.parallel.workers import in_parallel
 from pix2pixcc.preparation.index import find_files, without_path
 from pix2pixcc.utils import VERSION, UserError, file_sha256
 from pix2pixcc.whole_sun import history as charts
-from pix2pixcc.whole_sun.magnetograms import Place, place_of, read_magnetogram
+from pix2pixcc.whole_sun.magnetograms import Place, is_euv, place_of, read_magnetogram
 from pix2pixcc.whole_sun.maps import Input, Recipe, WholeSunMap, synchronic
 from pix2pixcc.whole_sun.projection import Layers, Strip, project, side_for
 
@@ -28,18 +28,30 @@ _STRIPS = 128                        # kept in memory: a megabyte and a half eac
 
 @dataclass(frozen=True)
 class Entry:
-    """One file: whose magnetogram it is (None: a synoptic map, or `problem` says why it is none), and when."""
+    """One file by its header: a magnetogram, a synoptic map, an EUV image, or nothing that can be used.
+
+    Attributes
+    ----------
+    path : str
+    state : tuple of int
+        Size in bytes, and time of modification, ns.
+    time : datetime
+        Of a magnetogram or a synoptic map, UTC.
+    place : Place or None
+        Whose view a magnetogram is.
+    is_chart, is_other : bool
+        Whether it is a synoptic map; whether it is an EUV image.
+    problem : str
+        Why it cannot be used.
+    """
 
     path: str
-    state: tuple[int, int]           # size in bytes, and time of modification in ns
+    state: tuple[int, int]
     time: datetime = datetime.min
     place: Place | None = None
+    is_chart: bool = False
+    is_other: bool = False
     problem: str = ""
-
-    @property
-    def is_chart(self) -> bool:
-        """Return whether it is a synoptic map."""
-        return self.place is None and not self.problem
 
 
 @dataclass(frozen=True)
@@ -76,9 +88,11 @@ def read_entry(path: str) -> Entry:
         with open_image(path) as hdu:
             header = hdu.header
         axis = str(header.get("CTYPE1", "")).upper()
-        if axis.startswith(("CRLN", "HGLN", "LONG")):
+        if axis.startswith(charts.HELIOGRAPHIC):
             time = charts.read_chart(path).date.utc.to_datetime()
-            return Entry(path, state, time)
+            return Entry(path, state, time, is_chart=True)
+        if is_euv(header):
+            return Entry(path, state, is_other=True)
         place = place_of(header, path)[0]
         return Entry(path, state, place.time, place)
     # Headers can be wrong in any way, and SunPy and wcslib raise anything.
@@ -109,7 +123,7 @@ def find_entries(paths: Iterable[str], n_workers: int, *, exclude: str | None = 
 
 
 def times_of(frontside: Sequence[Entry], farside: Sequence[Entry], tolerance: float) -> list[datetime]:
-    """Return the times of maps: of the frontside magnetograms nearest to those of the farside; of all without a farside.
+    """Return the times of maps: of the frontside magnetograms nearest to those of the farside; all without one.
 
     A time of the farside that has no frontside within `tolerance` hours stays as it is: its plan says so.
     """
@@ -139,7 +153,8 @@ def plan_of(time: datetime, frontside: Sequence[Entry], farside: Sequence[Entry]
     if not fronts:
         offset = min((abs(entry.time - time) for entry in frontside if entry.place), default=None)
         nearest = "" if offset is None else f" (the nearest is {offset.total_seconds() / 3600:.1f} hours off)"
-        return Plan(time, problem=f"no observed magnetogram of the frontside within {recipe.tolerance:g} hours{nearest}")
+        return Plan(time, problem=f"no observed magnetogram of the frontside within {recipe.tolerance:g} hours"
+                    + nearest)
     seen = {entry.place.name for entry in fronts if entry.place}
     fars = [entry for entry in fars if entry.place and entry.place.name not in seen]      # an observation is better
     before = [entry for entry in history if entry.place is not None and not _is_generated(entry)]

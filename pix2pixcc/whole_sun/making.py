@@ -1,0 +1,71 @@
+"""A map of what a caller holds: maps, paths, arrays with headers."""
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sunpy.map import GenericMap
+
+from pix2pixcc.images.files import Image
+from pix2pixcc.images.fits import open_image
+from pix2pixcc.utils import UserError
+from pix2pixcc.whole_sun.history import HELIOGRAPHIC, chart_of_map, chart_of_strips, read_chart
+from pix2pixcc.whole_sun.magnetograms import magnetogram_of, read_magnetogram
+from pix2pixcc.whole_sun.maps import Input, Recipe, WholeSunMap, synchronic
+from pix2pixcc.whole_sun.projection import Layers, Strip, project, side_for
+
+
+def whole_sun_map(frontside: Sequence[Any], farside: Sequence[Any], history: Sequence[Any], time: datetime | None,
+                  recipe: Recipe, image_of: Callable[[Any], Image]) -> WholeSunMap:
+    """Return the map of magnetograms, each a path or whatever `image_of` makes an image of; see `synchronic_map`.
+
+    Raises
+    ------
+    UserError
+        As `synchronic`; or there is no frontside magnetogram to take the time from.
+    """
+    if not frontside:
+        raise UserError("there is no magnetogram of the frontside: a map needs one")
+
+    def strip(given: Any) -> Strip:
+        size = side_for(recipe.columns)
+        if isinstance(given, str | os.PathLike):
+            magnetogram = read_magnetogram(given, size)
+        else:
+            magnetogram = magnetogram_of(image_of(given), size)
+        return project(magnetogram, recipe.columns, recipe.rows, mu_limit=recipe.mu_limit, mu_power=recipe.mu_power)
+
+    fronts, fars = [strip(given) for given in frontside], [strip(given) for given in farside]
+    time = fronts[0].place.time if time is None else time
+    grid = recipe.grid(time)
+    inputs = [*(_input("frontside", each) for each in fronts), *(_input("farside", each) for each in fars)]
+    before = Layers.empty(grid.shape)
+    for given in history:
+        chart = _chart_of(given)
+        if chart is None:
+            old = strip(given)
+            before += chart_of_strips([old], grid, recipe.fading)
+            inputs.append(_input("history", old))
+        else:
+            name = os.path.basename(given) if isinstance(given, str | os.PathLike) else chart.name
+            before += chart_of_map(chart, grid, recipe.fading, name)
+            inputs.append(Input("history", name, "synoptic map"))
+    return synchronic(fronts, fars, before, time, recipe, inputs)
+
+
+def _chart_of(given: Any) -> GenericMap | None:
+    """Return a synoptic map, or None for anything else."""
+    if isinstance(given, GenericMap):
+        return given if given.coordinate_system.axis1.startswith(HELIOGRAPHIC) else None
+    if isinstance(given, str | os.PathLike):
+        with contextlib.suppress(UserError), open_image(given) as hdu:
+            if str(hdu.header.get("CTYPE1", "")).upper().startswith(HELIOGRAPHIC):
+                return read_chart(given)
+    return None
+
+
+def _input(role: str, strip: Strip) -> Input:
+    return Input(role, strip.source, strip.place.label, f"{strip.place.time:%Y-%m-%dT%H:%M:%S}")
