@@ -198,7 +198,7 @@ def synchronic_map(frontside: Any, farside: Any = (), history: Any = (), *, time
     from pix2pixcc.whole_sun.making import whole_sun_map
     from pix2pixcc.whole_sun.maps import Recipe
 
-    return whole_sun_map(*(_listed(given) for given in (frontside, farside, history)), time,
+    return whole_sun_map(_listed(frontside), _listed(farside), _listed(history), time,
                          Recipe.of(shape, merge, **choices), lambda given: cube(given, 1))
 
 

@@ -94,7 +94,7 @@ class Recipe:
             if value not in allowed:
                 raise UserError(f"{name} {value!r}: choose one of {', '.join(allowed)}")
         smallest = min(self.columns / 2, self.rows)
-        if not (16 <= smallest and self.columns % 2 == 0 and self.rows % 2 == 0):
+        if not (smallest >= 16 and self.columns % 2 == 0 and self.rows % 2 == 0):
             raise UserError(f"shape {self.columns} {self.rows}: give even numbers, of 32 columns and 16 rows or more")
         if not 180 / smallest <= min(self.merge.split_degrees, self.merge.net_degrees):
             raise UserError(f"scales of {self.merge.split_degrees:g} and {self.merge.net_degrees:g} degrees are finer "
