@@ -9,6 +9,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -136,7 +137,7 @@ class FolderRecorder(Recorder):
     def _draw(self) -> None:
         self._drawn = time.monotonic()
         self._submit(loss_curves, self._folder.path / "losses.png", self._folder.losses, tuple(BEST_BY))
-        self._submit(gallery, self._folder.path)
+        self._submit(partial(gallery, with_products=False), self._folder.path)
 
     def save(self, iteration: int, lr: float, state: dict, scores: dict[str, float]) -> None:
         if scores:

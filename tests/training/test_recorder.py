@@ -132,7 +132,7 @@ def test_the_sample_is_drawn_in_the_background(folder):
 
 def test_curves_and_page_are_not_drawn_more_often_than_can_be_looked_at(folder, monkeypatch):
     drawn = []
-    monkeypatch.setattr(module, "gallery", drawn.append)
+    monkeypatch.setattr(module, "gallery", lambda path, **_: drawn.append(path))
     monkeypatch.setattr(module, "loss_curves", lambda *paths: None)
     with record(folder) as recorder:
         for _ in range(5):
@@ -146,9 +146,19 @@ def test_curves_and_page_are_not_drawn_more_often_than_can_be_looked_at(folder, 
     assert len(drawn) == 2                                 # and at the end
 
 
+def test_the_page_of_a_training_does_not_read_what_was_generated(folder):
+    products = folder.generated / "2"
+    products.mkdir(parents=True)
+    (products / "sun_AI.fits").touch()
+    with record(folder):
+        pass
+    page = (folder.path / "index.html").read_text()
+    assert 'href="Image/Test/2/"' in page and "sun_AI.fits" not in page
+
+
 def test_a_run_that_fails_draws_nothing_more(folder, monkeypatch):
     drawn = []
-    monkeypatch.setattr(module, "gallery", drawn.append)
+    monkeypatch.setattr(module, "gallery", lambda path, **_: drawn.append(path))
     with pytest.raises(UserError, match="diverged"), record(folder) as recorder:
         recorder.save(2, 1e-4, state(1.0), {})
         raise UserError("diverged")
@@ -164,7 +174,7 @@ def test_nothing_is_written_into_a_folder_that_another_has_taken(folder):
 
 @pytest.mark.parametrize("what", ["save_tensors", "loss_curves", "gallery"])
 def test_a_full_disk_is_told_whoever_writes(folder, monkeypatch, what):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, what, full)
