@@ -8,9 +8,10 @@ Writes ./checkpoints/<dataset_name>/Image/Test/<iteration>/<input name>_AI.<ext>
 moving average, to <iteration>_ema.
 """
 from pix2pixcc.options import parse, scaling_flags, test_parser
-from pix2pixcc.utils import FORMATS, UserError, limit_spinning, run_command, stem_of
+from pix2pixcc.utils import FORMATS, UserError, leave_when_asked, limit_spinning, run_command, stem_of
 
 if __name__ == "__main__":
+    leave_when_asked()
     parse(test_parser())                     # --help and mistyped flags are answered before torch is loaded
 limit_spinning()
 

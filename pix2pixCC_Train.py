@@ -8,9 +8,10 @@
 Everything goes to ./checkpoints/<dataset_name>/. An iteration counts images, not steps.
 """
 from pix2pixcc.options import parse, scaling_flags, train_parser
-from pix2pixcc.utils import UserError, limit_spinning, run_command
+from pix2pixcc.utils import UserError, leave_when_asked, limit_spinning, run_command
 
 if __name__ == "__main__":
+    leave_when_asked()
     parse(train_parser())                    # --help and mistyped flags are answered before torch is loaded
 limit_spinning()
 

@@ -26,8 +26,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from pix2pixcc.parallel.signals import STOPPING, without_signals
-from pix2pixcc.utils import UserError
+from pix2pixcc.parallel.signals import without_signals
+from pix2pixcc.utils import STOPPING, UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
