@@ -21,6 +21,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, suppress
 from functools import partial
 from itertools import islice
+from multiprocessing import resource_tracker
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -114,20 +115,21 @@ class _Workers:
         self._idle: SimpleQueue[socket.socket] = SimpleQueue()
         self._threads = ThreadPoolExecutor(number)
         try:
+            context = _context(preload)
             with without_signals():
                 for _ in range(number):
-                    self._start(function, preload)
+                    self._start(context, function)
         except OSError as error:
             self.close()
             reason = error.strerror or error
             raise UserError(f"no worker process can be started ({reason}): lower --n_workers") from error
         atexit.register(self.close)                        # last, to be done before multiprocessing waits for them
 
-    def _start(self, function: Callable, preload: Sequence[str]) -> None:
+    def _start(self, context: Any, function: Callable) -> None:
         here, there = socket.socketpair()
         self._connections.append(here)
         with there:
-            process = _context(preload).Process(target=_serve, args=(function, there, here), daemon=True)
+            process = context.Process(target=_serve, args=(function, there, here), daemon=True)
             process.start()
         self._processes.append(process)
         self._idle.put(here)
@@ -162,6 +164,8 @@ class _Workers:
 
 
 def _context(preload: Sequence[str]) -> Any:
+    if preload or sys.platform != "linux":
+        resource_tracker.ensure_running()                  # which lets signals through again where it starts
     if preload and "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(preload))
