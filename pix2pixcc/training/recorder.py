@@ -87,7 +87,7 @@ class FolderRecorder(Recorder):
         self._drawn = time.monotonic()
         folder.remove_leftovers()
         self._begin(start)
-        write_json(folder.options, record.content)
+        write_json(folder.options, record.following(folder.options, start))
         self._writer = BackgroundWriter()
 
     def _begin(self, iteration: int) -> None:

@@ -210,7 +210,7 @@ def _options(record: dict) -> str:
     options = record.get("options")
     options = options if isinstance(options, dict) else {}
     rows = {f"--{name}": value for name, value in options.items()}
-    rows |= {name: value for name, value in record.items() if name != "options"}
+    rows |= {name: value for name, value in record.items() if name not in ("options", "former")}
     cells = "".join(f"<tr><th>{_text(name)}</th>"
                     f"<td>{_text(value if isinstance(value, str) else json.dumps(value))}</td></tr>"
                     for name, value in rows.items())
