@@ -23,10 +23,11 @@ from pix2pixcc.networks import Discriminator, Generator, channel_repeats, initia
 from pix2pixcc.options import parse, train_parser
 from pix2pixcc.parallel.loading import batches_on
 from pix2pixcc.parallel.ranks import Ranks
+from pix2pixcc.parallel.workers import Workers
 from pix2pixcc.pipeline import Augmentation, ImageStream, PairDataset, Scaling
 from pix2pixcc.solar.geometry import disk_mask
 from pix2pixcc.training.step import AdversarialTraining
-from pix2pixcc.training.validation import validate
+from pix2pixcc.training.validation import Sample, validate
 
 
 @dataclass(frozen=True)
@@ -206,6 +207,37 @@ def validation(size: Size, device: torch.device, *, n_threads: int) -> list[dict
              "what": f"threads: {n_threads}; one after the other {before / wall:.2f} times as long"}]
 
 
+def displays(size: Size, device: torch.device) -> list[dict]:
+    """Draw a training's sample by another process, as a training does, and by a thread of its own.
+
+    The seconds are processor time of the training process, which is Python's and taken from the training.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        dataset, generated = _dataset(Path(folder), size), torch.zeros(1, 1, size.side, size.side)
+        sample = Sample(dataset.pairs[0], input_scaling=dataset.input_scaling, target_scaling=dataset.target_scaling,
+                        display_scale=1.0, display_range=100.0, image_mode="png")
+
+        def draw(iteration: int) -> None:
+            sample.draw(Path(folder), iteration, generated)
+
+        def seconds(work: Callable[[int], object]) -> tuple[float, float]:
+            work(0)                                            # what is imported once
+            times = [timed(partial(work, iteration), device) for iteration in range(1, size.repeats + 1)]
+            wall, cpu = (sorted(column)[len(times) // 2] for column in zip(*times, strict=True))
+            return wall, cpu
+
+        with contextlib.closing(Workers(partial(_drawn, sample, Path(folder)), 1)) as artist:
+            _, elsewhere = seconds(lambda iteration: artist.submit((iteration, generated)).result())
+        wall, here = seconds(draw)
+    return [{"seconds": elsewhere, "cpu_seconds": elsewhere, "unit": "draw", "memory_gb": peak_memory(device),
+             "what": f"in the training process; {here:.3f} s there if a thread of it draws ({here / elsewhere:.0f} "
+                     f"times), of {wall:.3f} s in all"}]
+
+
+def _drawn(sample: Sample, folder: Path, asked: tuple[int, Tensor]) -> None:
+    sample.draw(folder, *asked)
+
+
 def preparation(size: Size, device: torch.device) -> list[dict]:
     """Make a channel of a raw AIA image, and compare with aiapy's registration and a resampling to the same size."""
     import astropy.units as u
@@ -285,6 +317,7 @@ CASES: dict[str, Callable[[Size, torch.device], list[dict]]] = {
     "step, 32, n_D 1, checkpointed": partial(step, half=False, n_D=1, checkpointed=True),
     "validate, 1 thread": partial(validation, n_threads=1),
     "validate, 4 threads": partial(validation, n_threads=4),
+    "display": displays,
     "prepare 4096": preparation,
     "many files": partial(many_files, previews=False),
     "many files, previews": partial(many_files, previews=True),

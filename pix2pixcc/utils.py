@@ -11,6 +11,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import signal
 import sys
 import tempfile
@@ -145,6 +146,16 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path, path: Path) -> None:
+    """Give the file `source` a second name, atomically, or copy it where a disk has no hard links."""
+    with atomic_path(path) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def write_json(path: str | os.PathLike, content: dict) -> None:

@@ -64,7 +64,7 @@ def in_parallel(function: Callable[[Item], Result], items: Sequence[Item], n_wor
         yield from map(function, items)
         return
     blocks = (items[k:k + block] for k in range(0, len(items), block))
-    with closing(_Workers(partial(_do_block, function), n_workers, preload)) as workers:
+    with closing(Workers(partial(_do_block, function), n_workers, preload)) as workers:
         running = set(map(workers.submit, islice(blocks, AHEAD * n_workers)))
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -92,7 +92,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], n_worker
         yield from map(function, items)
         return
     requests = iter(items)
-    with closing(_Workers(function, n_workers, receive=receive)) as workers:
+    with closing(Workers(function, n_workers, receive=receive)) as workers:
         ahead = deque(map(workers.submit, islice(requests, AHEAD * n_workers)))
         while ahead:
             future = ahead.popleft()
@@ -104,8 +104,18 @@ def _do_block(function: Callable[[Item], Result], block: Sequence[Item]) -> list
     return [function(item) for item in block]
 
 
-class _Workers:
-    """Processes that do one item at a time, and for each a thread of this process, which hands it over and waits."""
+class Workers:
+    """Processes that do one item at a time, and for each a thread of this process, which hands it over and waits.
+
+    Parameters
+    ----------
+    function : callable
+        Done in the workers; handed to them once.
+    number : int
+        Of worker processes.
+    preload, receive
+        As in `in_parallel` and `in_order`.
+    """
 
     def __init__(self, function: Callable, number: int, preload: Sequence[str] = (),
                  receive: Callable | None = None) -> None:
@@ -146,6 +156,7 @@ class _Workers:
             process.join()
 
     def submit(self, item: object) -> Future:
+        """Hand an item to the next worker that is idle, and return its result to come."""
         return self._threads.submit(self._do, item)
 
     def _do(self, item: object) -> Any:

@@ -20,8 +20,8 @@ from pix2pixcc.parallel.ranks import Ranks
 from pix2pixcc.pipeline import Scaling, read_patiently
 from pix2pixcc.solar.geometry import LIMB, disk_of_header
 from pix2pixcc.solar.headers import has_observer
-from pix2pixcc.utils import UserError
-from pix2pixcc.visuals.sheets import sample_images, sample_sheet
+from pix2pixcc.utils import UserError, link_or_copy
+from pix2pixcc.visuals.sheets import sample_picture, sample_sheet
 
 # Columns of losses.csv and the metrics behind them, of `metrics.score`.
 SCORES = {"cc": "full_cc", "ccc": "full_ccc", "cc_binned": "full_cc_binned", "active_cc_binned": "active_cc_binned",
@@ -40,14 +40,22 @@ class Sample:
         self._target = read_image(pair[1], len(target_scaling.lower), side="target")
         self._target_scaling = target_scaling
         self._display_scale, self._display_range, self._image_mode = display_scale, display_range, image_mode
+        self._real: Path | None = None      # the first picture of the target
         self.input = input_scaling.scale(torch.from_numpy(self._input.data))[None]
 
     def draw(self, folder: Path, iteration: int, generated: Tensor) -> None:
-        """Write `<iteration>_real`, `_fake` and `_sheet.png`; `generated` is `(1, K, H, W)`, -1..1, on the CPU."""
-        real = self._target_scaling.scale(torch.from_numpy(self._target.data))
-        solar = self._input.header is not None
-        sample_images(folder, iteration, real, generated[0], display_scale=self._display_scale,
-                      image_mode=self._image_mode, north_up=solar)
+        """Write `<iteration>_real`, `_fake` and `_sheet.png`; `generated` is `(1, K, H, W)`, -1..1, on the CPU.
+
+        All the `_real` are one picture, written once, under several names.
+        """
+        picture = partial(sample_picture, display_scale=self._display_scale, north_up=self._input.header is not None)
+        real, fake = (folder / f"{iteration}_{name}.{self._image_mode}" for name in ("real", "fake"))
+        if self._real is not None and self._real.is_file():
+            link_or_copy(self._real, real)
+        else:
+            picture(real, self._target_scaling.scale(torch.from_numpy(self._target.data)))
+            self._real = real
+        picture(fake, generated[0])
         sample_sheet(folder / f"{iteration}_sheet.png", self._input.data, self._target.data,
                      self._target_scaling.unscale(generated[0]).numpy(), self._input.channels,
                      target_channels=self._target.channels, target_range=self._display_range,

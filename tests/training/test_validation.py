@@ -1,5 +1,6 @@
 """The generator scored while it trains, and its fixed sample."""
 import itertools
+import os
 import threading
 
 import numpy as np
@@ -129,3 +130,25 @@ def test_the_sample_is_drawn_as_it_is_scaled(pairs, tmp_path):
     target = TARGET.scale(torch.from_numpy(read_image(pairs[0][1], 1).data))[0].numpy()
     # North is up: the file's last row is on top.
     assert real[::-1] == pytest.approx(np.clip(target, -1, 1), abs=1 / 127.5)
+
+
+def test_the_real_pictures_of_a_run_are_one_file_of_many_names(pairs, tmp_path, monkeypatch):
+    sample = Sample(pairs[0], input_scaling=INPUT, target_scaling=TARGET, display_scale=1.0, display_range=100.0,
+                    image_mode="png")
+    monkeypatch.setattr(module, "sample_sheet", lambda *_, **__: None)
+    generated = torch.zeros(1, 1, 64, 64)
+    for iteration in (1, 2, 2):                            # the last once more, as after going back
+        sample.draw(tmp_path, iteration, generated)
+    first, second = (tmp_path / f"{iteration}_real.png" for iteration in (1, 2))
+    assert first.samefile(second) and first.stat().st_nlink == 2
+    content = first.read_bytes()
+    first.unlink()                                         # and a user tidies up
+    sample.draw(tmp_path, 3, generated)
+    assert (tmp_path / "3_real.png").read_bytes() == content == second.read_bytes()
+
+    def no_links(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", no_links)              # as some disks answer
+    sample.draw(tmp_path, 4, generated)
+    assert (tmp_path / "4_real.png").read_bytes() == content and not list(tmp_path.glob(".part-*"))
