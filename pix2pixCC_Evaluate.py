@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 from pix2pixcc.options import COUNT, POSITIVE, command_parser
-from pix2pixcc.utils import FORMATS, limit_spinning
+from pix2pixcc.utils import FORMATS, leave_when_asked, limit_spinning
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -55,6 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    leave_when_asked()
     make_parser().parse_args()              # --help and mistyped flags are answered before the rest is loaded
 limit_spinning()
 

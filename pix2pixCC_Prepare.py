@@ -21,7 +21,7 @@ from pix2pixcc.preparation.settings import (
     TOLERANCE_MINUTES,
 )
 from pix2pixcc.solar.instruments import AIA_OF_EUVI, EUVI_OF_AIA
-from pix2pixcc.utils import UserError, available_cores, limit_spinning, run_command
+from pix2pixcc.utils import UserError, available_cores, leave_when_asked, limit_spinning, run_command, stop_status
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -82,14 +82,12 @@ def add_flags(parser: argparse.ArgumentParser, channels: str, passbands: list[st
 
 
 if __name__ == "__main__":
+    leave_when_asked()
     make_parser().parse_args()              # --help and mistyped flags are answered before SunPy is loaded
 limit_spinning()
 
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 from tqdm import tqdm
@@ -102,7 +100,6 @@ from pix2pixcc.preparation.index import PRELOAD, index_archive
 from pix2pixcc.preparation.settings import Settings
 
 INDEX_NAME = "headers.jsonl"
-INTERRUPTED = 128 + signal.SIGINT
 
 
 def main(argv: list[str] | None = None) -> int | None:
@@ -117,70 +114,56 @@ def main(argv: list[str] | None = None) -> int | None:
     test_days = TestDays.parse(opt.test_months, opt.test_dates) if is_training else None
     names = plan.training_names(request) if is_training else plan.farside_names(request)
 
-    with terminate_like_interrupt():
-        try:
-            records = index_archive(opt.raw, out / INDEX_NAME, n_workers=opt.n_workers, exclude=out)
-        except KeyboardInterrupt:
-            print("stopped while reading headers; repeat the command to go on", file=sys.stderr)
-            return INTERRUPTED
-        tally = report.Tally(skipped=report.bad_headers(records, names))
-        if opt.strict:
-            report.refuse(tally.skipped)
-        if test_days is not None:
-            gap = -1.0 if opt.allow_overlap else max(opt.test_gap, (opt.tolerance + opt.reference_tolerance) / 1440)
-            planned = plan.plan_training(records, request, test_days, gap)
-        else:
-            planned = plan.plan_farside(records, request)
-        if opt.strict:
-            report.refuse(planned.near)
-        tally.skipped |= planned.near
-        tally.missing += planned.missing
-        jobs = planned.jobs[part - 1::parts]
-        usable = [record for record in records if record.name in names and not record.problem]
-        print(f"files        {len(records)}, of which {len(usable)} can be used")
-        print(planned.note)
-        if parts > 1:
-            print(f"shard        {part} of {parts}: {len(jobs)} of {len(planned.jobs)} times")
-        finished = opt.dry_run or work(jobs, opt.n_workers, opt.strict, tally)
-        report.remember_pixels(out / INDEX_NAME, records, tally, request.settings)
-        tally.skipped |= report.bad_pixels(tally) | report.duplicates(records, names, tally)
-        suffix = f"_{part}of{parts}" if parts > 1 else ""
-        report.write_lists(out, tally, suffix)
-        report.print_summary(out, tally, suffix)
-    if not finished:
+    try:
+        records = index_archive(opt.raw, out / INDEX_NAME, n_workers=opt.n_workers, exclude=out)
+    except KeyboardInterrupt as stop:
+        print("stopped while reading headers; repeat the command to go on", file=sys.stderr)
+        return stop_status(stop)
+    tally = report.Tally(skipped=report.bad_headers(records, names))
+    if opt.strict:
+        report.refuse(tally.skipped)
+    if test_days is not None:
+        gap = -1.0 if opt.allow_overlap else max(opt.test_gap, (opt.tolerance + opt.reference_tolerance) / 1440)
+        planned = plan.plan_training(records, request, test_days, gap)
+    else:
+        planned = plan.plan_farside(records, request)
+    if opt.strict:
+        report.refuse(planned.near)
+    tally.skipped |= planned.near
+    tally.missing += planned.missing
+    jobs = planned.jobs[part - 1::parts]
+    usable = [record for record in records if record.name in names and not record.problem]
+    print(f"files        {len(records)}, of which {len(usable)} can be used")
+    print(planned.note)
+    if parts > 1:
+        print(f"shard        {part} of {parts}: {len(jobs)} of {len(planned.jobs)} times")
+    stopped = 0 if opt.dry_run else work(jobs, opt.n_workers, opt.strict, tally)
+    report.remember_pixels(out / INDEX_NAME, records, tally, request.settings)
+    tally.skipped |= report.bad_pixels(tally) | report.duplicates(records, names, tally)
+    suffix = f"_{part}of{parts}" if parts > 1 else ""
+    report.write_lists(out, tally, suffix)
+    report.print_summary(out, tally, suffix)
+    if stopped:
         left = len(jobs) - tally.jobs.total()
         print(f"stopped: {left} of {len(jobs)} times are left; repeat the command to go on", file=sys.stderr)
-        return INTERRUPTED
+        return stopped
     if not opt.dry_run:
         n_channels = 2 * len(request.passbands) + 1 if request.reference else len(request.passbands)
         finish(opt, out, tally, is_whole=parts == 1, n_channels=n_channels)
     return 0
 
 
-@contextmanager
-def terminate_like_interrupt() -> Iterator[None]:
-    """Let a batch system's SIGTERM end the work as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def work(jobs: list[Job], n_workers: int, strict: bool, tally: report.Tally) -> bool:
-    """Do the jobs, and return whether all were done: False if interrupted."""
+def work(jobs: list[Job], n_workers: int, strict: bool, tally: report.Tally) -> int:
+    """Do the jobs, and return 0, or the exit status if that was stopped."""
     try:
         with closing(in_parallel(make_cubes, jobs, n_workers, preload=PRELOAD)) as outcomes:
             for outcome in tqdm(outcomes, "cubes", len(jobs), unit="time", disable=None):
                 tally.add(outcome)
                 if strict:
                     report.refuse(outcome.problems)
-    except KeyboardInterrupt:
-        return False
-    return True
+    except KeyboardInterrupt as stop:
+        return stop_status(stop)
+    return 0
 
 
 def finish(opt: argparse.Namespace, out: Path, tally: report.Tally, *, is_whole: bool, n_channels: int) -> None:

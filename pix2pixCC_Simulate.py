@@ -9,7 +9,7 @@ import argparse
 from datetime import datetime, timedelta
 
 from pix2pixcc.options import COUNT, POSITIVE, WHOLE, at_least, command_parser, parse
-from pix2pixcc.utils import limit_spinning, run_command
+from pix2pixcc.utils import leave_when_asked, limit_spinning, run_command
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -69,4 +69,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    leave_when_asked()
     run_command(main)

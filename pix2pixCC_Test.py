@@ -8,17 +8,20 @@ Writes ./checkpoints/<dataset_name>/Image/Test/<iteration>/<input name>_AI.<ext>
 moving average, to <iteration>_ema.
 """
 from pix2pixcc.options import parse, scaling_flags, test_parser
-from pix2pixcc.utils import FORMATS, UserError, limit_spinning, run_command, stem_of
+from pix2pixcc.utils import FORMATS, UserError, leave_when_asked, limit_spinning, run_command, stem_of
 
 if __name__ == "__main__":
+    leave_when_asked()
     parse(test_parser())                     # --help and mistyped flags are answered before torch is loaded
 limit_spinning()
 
 import contextlib
 import errno
 import sys
+from argparse import Namespace
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 
 import torch
@@ -52,48 +55,11 @@ def main(argv: list[str] | None = None) -> int:
     if status is not None:
         return status
     folder = RunFolder(opt.dataset_name)
-    record = RunRecord.read(folder.options) if folder.options.is_file() else None
-    truth_formats = [opt.data_format_target]
-    if record is not None:
-        vars(opt).update(record.settings({name: getattr(opt, name) for name in opt.given}))
-        formats = formats_of(record)
-        vars(opt).update({name: value for name, value in formats.items() if name not in opt.given})
-        truth_formats = [formats.get("data_format_target", opt.data_format_target), opt.data_format_target]
     network, iterations = checkpoints_of(folder, opt.iteration, average=opt.average)
+    problems: dict[str, str] = {}
     with join_ranks(opt.gpu_ids) as ranks:
-        seed_everything(opt.seed)
-        description = describe(opt, record)
-        bits = bits_of_pictures(opt.data_format_target, description.target_scaling, opt.save_scale,
-                                as_trained=record is not None and opt.data_format_target == truth_formats[0])
-        sources, missing = ranks.on_first(lambda: find_sources(
-            opt.input_dir_test, opt.data_format_input, opt.input_ch, described=description.channels,
-            size=description.size, data_size=opt.data_size, tolerance=opt.tolerance, n_workers=opt.n_workers))
-        for line in missing:
-            ranks.say(line)
-        ranks.say(f"{len(sources)} inputs, {len(iterations)} checkpoints of {folder.path}, "
-                  f"on {ranks.size} x {ranks.device}")
-        half = half_precision(ranks) if opt.data_type == 16 else None
-        model = FarsideModel(description, device=ranks.device, half=half)
-        if opt.compile:
-            model.generator.compile()
-        truths = {} if opt.target_dir_test is None else find_truths(opt.target_dir_test, truth_formats)
-        settings = description.settings | {"precision": str(half), "data_size": opt.data_size}
-        problems: dict[str, str] = {}
-        for iteration in iterations:
-            try:
-                model.load(folder.weights(iteration, network), iteration)
-            except UserError as error:
-                if len(iterations) == 1:
-                    raise
-                problems[f"iteration {iteration}"] = str(error)
-                continue
-            image_mode = None if opt.no_preview else opt.image_mode
-            output = Output(
-                folder.generated / (f"{iteration}_ema" if network == "G_ema" else str(iteration)),
-                opt.data_format_target, description.target_scaling, description.unit, opt.save_scale, image_mode,
-                model.provenance, settings, opt.story, truths, bits)
-            problems |= generate(model, sources[ranks.rank::ranks.size], output, ranks, batch_size=opt.batch_size,
-                                 n_workers=opt.n_workers, overwrite=opt.overwrite, title=f"iteration {iteration}")
+        for record, alike in groupby(iterations, partial(record_of, folder)):
+            problems |= generate_with(opt, ranks, folder, record, network, list(alike), is_only=len(iterations) == 1)
         ranks.barrier()
         failed = ranks.most(len(problems))
         if ranks.is_first:
@@ -104,7 +70,61 @@ def main(argv: list[str] | None = None) -> int:
     return 2 if failed else 0
 
 
-def describe(opt, record: RunRecord | None) -> ModelDescription:
+def record_of(folder: RunFolder, iteration: int) -> RunRecord | None:
+    """Return the record that a checkpoint was made under, which a resumed run may have changed since."""
+    return RunRecord.read(folder.options, iteration) if folder.options.is_file() else None
+
+
+def generate_with(opt: Namespace, ranks: Ranks, folder: RunFolder, record: RunRecord | None, network: str,
+                  iterations: list[int], *, is_only: bool) -> dict[str, str]:
+    """Generate with the checkpoints of one record; return what could not be, and why.
+
+    Weights that cannot be read are a `UserError` if they are of the only checkpoint, else one of these problems.
+    """
+    opt = Namespace(**vars(opt))
+    truth_formats = [opt.data_format_target]
+    if record is not None:
+        vars(opt).update(record.settings({name: getattr(opt, name) for name in opt.given}))
+        formats = formats_of(record)
+        vars(opt).update({name: value for name, value in formats.items() if name not in opt.given})
+        truth_formats = [formats.get("data_format_target", opt.data_format_target), opt.data_format_target]
+    seed_everything(opt.seed)
+    description = describe(opt, record)
+    bits = bits_of_pictures(opt.data_format_target, description.target_scaling, opt.save_scale,
+                            as_trained=record is not None and opt.data_format_target == truth_formats[0])
+    sources, missing = ranks.on_first(lambda: find_sources(
+        opt.input_dir_test, opt.data_format_input, opt.input_ch, described=description.channels,
+        size=description.size, data_size=opt.data_size, tolerance=opt.tolerance, n_workers=opt.n_workers))
+    for line in missing:
+        ranks.say(line)
+    ranks.say(f"{len(sources)} inputs, {len(iterations)} checkpoints of {folder.path}, "
+              f"on {ranks.size} x {ranks.device}")
+    half = half_precision(ranks) if opt.data_type == 16 else None
+    model = FarsideModel(description, device=ranks.device, half=half)
+    if opt.compile:
+        model.generator.compile()
+    truths = {} if opt.target_dir_test is None else find_truths(opt.target_dir_test, truth_formats)
+    settings = description.settings | {"precision": str(half), "data_size": opt.data_size}
+    problems: dict[str, str] = {}
+    for iteration in iterations:
+        try:
+            model.load(folder.weights(iteration, network), iteration)
+        except UserError as error:
+            if is_only:
+                raise
+            problems[f"iteration {iteration}"] = str(error)
+            continue
+        image_mode = None if opt.no_preview else opt.image_mode
+        output = Output(
+            folder.generated / (f"{iteration}_ema" if network == "G_ema" else str(iteration)),
+            opt.data_format_target, description.target_scaling, description.unit, opt.save_scale, image_mode,
+            model.provenance, settings, opt.story, truths, bits)
+        problems |= generate(model, sources[ranks.rank::ranks.size], output, ranks, batch_size=opt.batch_size,
+                             n_workers=opt.n_workers, overwrite=opt.overwrite, title=f"iteration {iteration}")
+    return problems
+
+
+def describe(opt: Namespace, record: RunRecord | None) -> ModelDescription:
     """Return what the model takes and gives: from options.json where there is one, for bare weights from the flags."""
     input, target = (ScalingFlags(**scaling_flags(opt, side)) for side in ("input", "target"))
     if record is None:

@@ -8,15 +8,16 @@
 Everything goes to ./checkpoints/<dataset_name>/. An iteration counts images, not steps.
 """
 from pix2pixcc.options import parse, scaling_flags, train_parser
-from pix2pixcc.utils import UserError, limit_spinning, run_command
+from pix2pixcc.utils import UserError, leave_when_asked, limit_spinning, run_command
 
 if __name__ == "__main__":
+    leave_when_asked()
     parse(train_parser())                    # --help and mistyped flags are answered before torch is loaded
 limit_spinning()
 
 import sys
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -200,12 +201,12 @@ def go_back(run: Run, count: int, steps: int) -> int:
 
 def validation_scores(run: Run) -> dict[str, float]:
     """Score the generator and, with --ema, its moving average on the validation pairs."""
-    networks = {"val": False} if run.training.average is None else {"val": False, "ema": True}
-    scores: dict[str, float] = {}
-    for prefix, averaged in networks.items():
-        scores |= validate(partial(run.training.generate, averaged=averaged), run.data.validation, ranks=run.ranks,
-                           input_scaling=run.data.input_scaling, target_scaling=run.data.target_scaling, prefix=prefix)
-    return scores
+    training, data = run.training, run.data
+    networks: dict[str, Callable] = {"val": training.generate}
+    if training.average is not None:
+        networks["ema"] = partial(training.generate, averaged=True)
+    return validate(networks, data.validation, input_scaling=data.input_scaling, target_scaling=data.target_scaling,
+                    ranks=run.ranks, n_threads=run.opt.n_workers)
 
 
 def find_data(opt: Namespace, folder: RunFolder) -> TrainingData:

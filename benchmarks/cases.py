@@ -15,13 +15,19 @@ from pathlib import Path
 import numpy as np
 import torch
 from measure import Clock, generator_flops, measured, peak_memory, step_flops, timed
+from torch import Tensor
 
-from pix2pixcc.images.files import write_image
+from pix2pixcc.evaluation.metrics import score
+from pix2pixcc.images.files import read_image, write_image
 from pix2pixcc.networks import Discriminator, Generator, channel_repeats, initialise_weights
 from pix2pixcc.options import parse, train_parser
 from pix2pixcc.parallel.loading import batches_on
+from pix2pixcc.parallel.ranks import Ranks
+from pix2pixcc.parallel.workers import Workers
 from pix2pixcc.pipeline import Augmentation, ImageStream, PairDataset, Scaling
+from pix2pixcc.solar.geometry import disk_mask
 from pix2pixcc.training.step import AdversarialTraining
+from pix2pixcc.training.validation import Sample, validate
 
 
 @dataclass(frozen=True)
@@ -162,6 +168,76 @@ def loading(size: Size, device: torch.device) -> list[dict]:
             {"seconds": by_worker, "what": "one worker"} | common]
 
 
+def validation(size: Size, device: torch.device, *, n_threads: int) -> list[dict]:
+    """Score a generator and its average, as at a checkpoint, and each by itself, one image after the other.
+
+    Where there is no GPU the generator only takes as long as scoring an image does, asleep as while a GPU computes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = _dataset(Path(folder), size)
+        pairs = [dataset.pairs[k % 4] for k in range(size.items)]
+        scalings = {"input_scaling": dataset.input_scaling, "target_scaling": dataset.target_scaling}
+        target = read_image(pairs[0][1], 1, side="target").data[0]
+        mask = disk_mask(size.side)
+        pause = min(timed(lambda: score(target + 1, target, mask), device)[0] for _ in range(3))
+        generator = size.generator().to(device).eval()
+
+        @torch.inference_mode()
+        def generate(images: Tensor) -> Tensor:
+            if device.type == "cuda":
+                return generator(images.to(device))
+            time.sleep(pause)
+            return images[:, :1] / 2
+
+        def one_after_the_other() -> None:
+            for _ in ("val", "ema"):
+                for input_path, target_path in pairs:
+                    images, truth = read_image(input_path, 7), read_image(target_path, 1, side="target")
+                    scaled = dataset.input_scaling.scale(torch.from_numpy(images.data))[None]
+                    made = dataset.target_scaling.unscale(generate(scaled)[0].cpu()).numpy()
+                    score(made[0], truth.data[0], disk_mask(size.side))
+
+        def at_once() -> None:
+            validate({"val": generate, "ema": generate}, pairs, ranks=Ranks(device), n_threads=n_threads, **scalings)
+
+        generate(torch.zeros(1, 7, size.side, size.side))
+        (before, _), (wall, cpu) = timed(one_after_the_other, device), timed(at_once, device)
+    return [{"seconds": wall / size.items, "cpu_seconds": cpu / size.items, "unit": "pair",
+             "memory_gb": peak_memory(device),
+             "what": f"threads: {n_threads}; one after the other {before / wall:.2f} times as long"}]
+
+
+def displays(size: Size, device: torch.device) -> list[dict]:
+    """Draw a training's sample by another process, as a training does, and by a thread of its own.
+
+    The seconds are processor time of the training process, which is Python's and taken from the training.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        dataset, generated = _dataset(Path(folder), size), torch.zeros(1, 1, size.side, size.side)
+        sample = Sample(dataset.pairs[0], input_scaling=dataset.input_scaling, target_scaling=dataset.target_scaling,
+                        display_scale=1.0, display_range=100.0, image_mode="png")
+
+        def draw(iteration: int) -> None:
+            sample.draw(Path(folder), iteration, generated)
+
+        def seconds(work: Callable[[int], object]) -> tuple[float, float]:
+            work(0)                                            # what is imported once
+            times = [timed(partial(work, iteration), device) for iteration in range(1, size.repeats + 1)]
+            wall, cpu = (sorted(column)[len(times) // 2] for column in zip(*times, strict=True))
+            return wall, cpu
+
+        with contextlib.closing(Workers(partial(_drawn, sample, Path(folder)), 1)) as artist:
+            _, elsewhere = seconds(lambda iteration: artist.submit((iteration, generated)).result())
+        wall, here = seconds(draw)
+    return [{"seconds": elsewhere, "cpu_seconds": elsewhere, "unit": "draw", "memory_gb": peak_memory(device),
+             "what": f"in the training process; {here:.3f} s there if a thread of it draws ({here / elsewhere:.0f} "
+                     f"times), of {wall:.3f} s in all"}]
+
+
+def _drawn(sample: Sample, folder: Path, asked: tuple[int, Tensor]) -> None:
+    sample.draw(folder, *asked)
+
+
 def preparation(size: Size, device: torch.device) -> list[dict]:
     """Make a channel of a raw AIA image, and compare with aiapy's registration and a resampling to the same size."""
     import astropy.units as u
@@ -239,12 +315,15 @@ CASES: dict[str, Callable[[Size, torch.device], list[dict]]] = {
     "step, 16, n_D 2": partial(step, half=True, n_D=2),
     "wait, 16, n_D 2": partial(waiting, n_workers=1),
     "step, 32, n_D 1, checkpointed": partial(step, half=False, n_D=1, checkpointed=True),
+    "validate, 1 thread": partial(validation, n_threads=1),
+    "validate, 4 threads": partial(validation, n_threads=4),
+    "display": displays,
     "prepare 4096": preparation,
     "many files": partial(many_files, previews=False),
     "many files, previews": partial(many_files, previews=True),
 }
 GPU_CASES: dict[str, Callable[[Size, torch.device], list[dict]]] = {
-    name: CASES[name] for name in CASES if name.startswith(("generate", "step"))} | {
+    name: CASES[name] for name in CASES if name.startswith(("generate", "step", "validate"))} | {
     "wait, 16, n_D 2": partial(waiting, n_workers=4),
     "generate, TF32": partial(generation, half=False, compiled=False, tf32=True),
     "generate, TF32, compiled": partial(generation, half=False, compiled=True, tf32=True),

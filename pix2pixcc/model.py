@@ -148,7 +148,7 @@ class FarsideModel:
             raise UserError(f"iteration {iteration} means every checkpoint; name one of {', '.join(map(str, chosen))}")
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        model = cls(ModelDescription.of_record(RunRecord.read(run.options)), device=torch.device(device))
+        model = cls(ModelDescription.of_record(RunRecord.read(run.options, chosen[0])), device=torch.device(device))
         model.load(run.weights(chosen[0], network), chosen[0])
         return model
 

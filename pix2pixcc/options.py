@@ -227,7 +227,7 @@ def _model_parser(prog: str, description: str, *, data_size: str) -> argparse.Ar
     add = parser.add_argument_group("run").add_argument
     add("--dataset_name", default="pix2pixCC", help="names the folder under ./checkpoints/")
     add("--model", choices=("pix2pixCC", "pix2pixHD"), default="pix2pixCC", help="whose networks and defaults")
-    add("--gpu_ids", default="0", help="GPU numbers, 0,1 for two; -1 for the CPU")
+    add("--gpu_ids", default="0", help="GPU numbers, 0,1 for two; -1 for the CPU, also taken where there is no GPU")
     add("--data_type", type=int, choices=(16, 32), default=32,
         help="16: mixed precision (bfloat16, or float16 with loss scaling)")
     add("--batch_size", type=COUNT, default=1, help="images a step, on each GPU")

@@ -44,14 +44,15 @@ class Scaling:
     def scale(self, image: Tensor, *, in_place: bool = False) -> Tensor:
         """Scale float32 (..., C, H, W) from data units to -1..1; pixels that cannot be scaled become background.
 
-        With a logarithm, pixels that are NaN, infinite, zero or negative take the lower limit. Without, NaN and
-        infinite pixels become 0 in data units if that lies within the limits, else the lower limit.
+        With a logarithm, pixels that are NaN, infinite or below the lower limit take the lower limit: it is the floor,
+        as a faint pixel would lie farther out than none at all. Without, NaN and infinite pixels become 0 in data units
+        if that lies within the limits, else the lower limit.
         """
         image = image if in_place else image.clone()
         for channel, lower, upper, log in zip(image.unbind(-3), self.lower, self.upper, self.log, strict=True):
             centre, half = _centre_and_half(lower, upper, log)
             if log:
-                functional.threshold(channel, 0.0, lower, inplace=True).log_()
+                functional.threshold(channel, lower, lower, inplace=True).log_()
                 background = -1.0
             else:
                 background = (0.0 - centre) / half if lower <= 0 <= upper else -1.0
@@ -77,7 +78,7 @@ class Scaling:
         return ""
 
     def unscale(self, image: Tensor, *, in_place: bool = False) -> Tensor:
-        """Undo `scale`: float32 (..., C, H, W) from -1..1 to data units."""
+        """Undo `scale`, but for what it cut off: float32 (..., C, H, W) from -1..1 to data units."""
         image = image if in_place else image.clone()
         for channel, lower, upper, log in zip(image.unbind(-3), self.lower, self.upper, self.log, strict=True):
             centre, half = _centre_and_half(lower, upper, log)
@@ -155,15 +156,15 @@ def _per_channel(given: Sequence | None, otherwise: Sequence, flag: str) -> Sequ
 
 
 def _refuse_far_values(image: Image, scaling: Scaling, side: str) -> None:
-    data = torch.from_numpy(image.data)
-    unclipped = Scaling(scaling.lower, scaling.upper, scaling.log).scale(data)
-    for k, (channel, values) in enumerate(zip(unclipped, data, strict=True), 1):
-        finite = values.isfinite()
-        if (channel[finite].abs() > FAR).float().mean() > FAR_SHARE:
-            lowest, highest = values[finite].min(), values[finite].max()
-            raise UserError(f"{image.path}: channel {k} runs from {lowest:g} to {highest:g}, far outside its limits "
-                            f"{scaling.lower[k - 1]:g} .. {scaling.upper[k - 1]:g}; set --saturation_lower_limit_{side}"
-                            f", --saturation_upper_limit_{side} and --logscale_{side} to what the data are")
+    for k, (channel, lower, upper, log) in enumerate(
+            zip(torch.from_numpy(image.data), scaling.lower, scaling.upper, scaling.log, strict=True), 1):
+        finite = channel[channel.isfinite()]
+        centre, half = _centre_and_half(lower, upper, log)
+        distance = ((finite[finite > 0].log() if log else finite) - centre).abs()
+        if (distance > FAR * half).sum() > FAR_SHARE * len(finite):
+            raise UserError(f"{image.path}: channel {k} runs from {finite.min():g} to {finite.max():g}, far outside "
+                            f"its limits {lower:g} .. {upper:g}; set --saturation_lower_limit_{side}, "
+                            f"--saturation_upper_limit_{side} and --logscale_{side} to what the data are")
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,18 @@ import json
 import os
 import re
 import runpy
+import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
 
 VERSION = "2.0.0"
 FITS_FORMATS = ("fits", "fts", "fit")
+STOPPING = (signal.SIGINT, signal.SIGTERM)
 FORMATS = ("tif", "tiff", "png", "jpg", "jpeg", "npy", *FITS_FORMATS)
 _UMASK = os.umask(0)      # it cannot be read without being set
 os.umask(_UMASK)
@@ -34,22 +37,65 @@ class UserError(Exception):
     """A mistake that the user can mend: the message names the file, flag or keyword, and the way out."""
 
 
+def leave_when_asked() -> None:
+    """Let Ctrl-C and SIGTERM end this process at once, in one line and with status 130 or 143.
+
+    It is the first that a started command does: a `KeyboardInterrupt` between its imports would be a traceback.
+    """
+    _when_asked_to_stop(_leave)
+
+
 def run_command(main: Callable[[], int | None]) -> None:
-    """Run a command's `main` and leave with its status; a `UserError` is one message on standard error and status 2."""
+    """Run a command's `main` and leave with its status; a `UserError` is one message on standard error and status 2.
+
+    Ctrl-C and SIGTERM are a `KeyboardInterrupt` in `main`, which tidies up; a second one ends the process at once.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")      # names of files need not be UTF-8
+    before = {number: signal.getsignal(number) for number in STOPPING}
     try:
+        _when_asked_to_stop(_interrupt)
         status = main() or 0
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         status = 2
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        status = 128 + signal.SIGINT
+    except KeyboardInterrupt as stop:
+        print(_stopped(), end="", file=sys.stderr)
+        status = stop_status(stop)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 128 + signal.SIGPIPE
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
     sys.exit(status)
+
+
+def stop_status(stop: KeyboardInterrupt) -> int:
+    """Return the exit status of a command that was stopped: 130 after Ctrl-C, 143 after SIGTERM."""
+    return 128 + (stop.args[0] if stop.args else signal.SIGINT)
+
+
+def _stopped() -> str:
+    """Return what a stopped process says: of several ranks only the first speaks."""
+    return "stopped\n" if os.environ.get("RANK", "0") == "0" else ""
+
+
+def _when_asked_to_stop(handler: Callable[[int, FrameType | None], None]) -> None:
+    for number in STOPPING:
+        if signal.getsignal(number) is not signal.SIG_IGN:     # as `nohup` or a script's `&` wants it
+            signal.signal(number, handler)
+
+
+def _leave(number: int, _frame: FrameType | None) -> None:
+    with contextlib.suppress(OSError):                         # not by print, which may be what was interrupted
+        os.write(2, _stopped().encode())
+    os._exit(128 + number)
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> None:
+    leave_when_asked()
+    raise KeyboardInterrupt(number)
 
 
 def run_as_script() -> None:
@@ -57,6 +103,7 @@ def run_as_script() -> None:
 
     All console scripts begin here: only the parser is loaded before `--help` answers.
     """
+    leave_when_asked()
     run_command(_run_module)
 
 
@@ -99,6 +146,16 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def link_or_copy(source: Path, path: Path) -> None:
+    """Give the file `source` a second name, atomically, or copy it where a disk has no hard links."""
+    with atomic_path(path) as temporary:
+        temporary.unlink()
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
 
 
 def write_json(path: str | os.PathLike, content: dict) -> None:

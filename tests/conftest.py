@@ -1,5 +1,6 @@
 """What every test module relies on: the root on the path, no window system, one thread."""
 import os
+import signal
 
 import pytest
 
@@ -25,3 +26,12 @@ def here(tmp_path, monkeypatch):
 
     monkeypatch.chdir(write_pairs(tmp_path))
     return tmp_path
+
+
+@pytest.fixture
+def heard():
+    """Signals that are not ignored, as they may be where the tests run, and that are heard as before afterwards."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

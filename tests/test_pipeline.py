@@ -65,6 +65,20 @@ class TestScaling:
     def test_under_log_what_has_no_logarithm_takes_the_lower_limit(self):
         assert scaled(EUV, 0, -3, math.nan, math.inf, -math.inf) == [-1] * 5
 
+    def test_under_log_the_lower_limit_is_the_floor(self):
+        """A faint pixel never lies farther out than an empty one, and brighter ones never below fainter ones."""
+        assert scaled(EUV, 1e-30, 1e-3, 0.5, 1) == [-1] * 4
+        rising = scaled(EUV, -1, 0, 1e-40, 1e-20, 0.9, 1, 1.001, 10, 200, 1e4)
+        assert rising == sorted(rising)
+        within = torch.empty(1, 64, 64).uniform_(1, 5000, generator=generator(1))
+        centre = half = math.log(200.0) / 2
+        assert torch.equal(EUV.scale(within), (within.log() - centre) / half)      # bit for bit
+
+    def test_under_log_values_far_below_the_limits_are_refused_although_they_have_a_floor(self):
+        with pytest.raises(UserError, match=r"runs from \S+e-\d+ to \S+e-07, far outside its limits 1 \.\. 200"):
+            resolve_scaling(random_image(1, 1e-10, 1e-6), lower=[1], upper=[200], log=[True])
+        assert resolve_scaling(random_image(1, 0, 0), lower=[1], upper=[200], log=[True]).log == (True,)
+
     def test_linear_nan_and_infinity_become_0_where_the_limits_hold_it_else_the_lower_limit(self):
         assert scaled(GAUSS, math.nan, math.inf, -math.inf) == [0] * 3
         assert scaled(Scaling((-100.0,), (300.0,), (False,)), math.nan) == [-0.5]
@@ -76,7 +90,7 @@ class TestScaling:
         assert scaled(Scaling((-1500.0,), (1500.0,), (False,), clip=True), 3000, -3000) == [1, -1]
         assert scaled(Scaling((1.0,), (200.0,), (True,), clip=True), 1e4, 0.01) == [1, -1]
 
-    @pytest.mark.parametrize(("scaling", "low", "high"), [(EUV, 0.05, 5000), (GAUSS, -4000, 4000),
+    @pytest.mark.parametrize(("scaling", "low", "high"), [(EUV, 1, 5000), (GAUSS, -4000, 4000),
                                                           (Scaling((0.0,), (255.0,), (False,)), 0, 255),
                                                           (Scaling((1e6,), (1e6 + 100,), (False,)), 1e6, 1e6 + 100)])
     def test_unscale_undoes_scale_within_float32(self, scaling, low, high):

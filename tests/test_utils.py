@@ -1,8 +1,10 @@
 """Small things that every command shares."""
 import json
 import os
+import signal
 import stat
 import sys
+import time
 from datetime import datetime
 
 import pytest
@@ -75,7 +77,8 @@ def test_json_and_digests(tmp_path):
 
 
 @pytest.mark.parametrize("error, status, words", [
-    (UserError("mend this"), 2, "error: mend this\n"), (KeyboardInterrupt(), 130, "stopped\n"), (None, 0, "")])
+    (UserError("mend this"), 2, "error: mend this\n"), (KeyboardInterrupt(), 130, "stopped\n"), (None, 0, ""),
+    (KeyboardInterrupt(signal.SIGTERM), 143, "stopped\n")])
 def test_how_a_command_ends(error, status, words, capsys):
     def main():
         if error:
@@ -86,7 +89,40 @@ def test_how_a_command_ends(error, status, words, capsys):
     assert stop.value.code == status and capsys.readouterr().err == words
 
 
-def test_a_script_runs_the_module_that_it_is_named_after(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_that_is_stopped_tidies_up_first(number, status, capsys, heard):
+    steps = []
+
+    def main():
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(60)
+        finally:
+            steps.append("tidied up")
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(SystemExit) as stop:
+        run_command(main)
+    assert stop.value.code == status and capsys.readouterr().err == "stopped\n" and steps == ["tidied up"]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_of_several_ranks_only_the_first_says_that_it_was_stopped(capsys, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit) as stop:
+        run_command(lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert stop.value.code == 130 and capsys.readouterr().err == ""
+
+
+def test_a_signal_that_is_to_be_ignored_stays_so(heard):
+    """As `nohup`, or `&` in a script, has it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with pytest.raises(SystemExit) as stop:
+        run_command(lambda: os.kill(os.getpid(), signal.SIGINT))
+    assert stop.value.code == 0 and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_a_script_runs_the_module_that_it_is_named_after(tmp_path, monkeypatch, capsys, heard):
     text = "import sys\nprint(__name__, sys.argv[1:], __file__)\nsys.exit(3)\n"
     (tmp_path / "named_command.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
@@ -97,7 +133,7 @@ def test_a_script_runs_the_module_that_it_is_named_after(tmp_path, monkeypatch, 
     assert capsys.readouterr().out == f"__main__ ['--flag'] {tmp_path / 'named_command.py'}\n"
 
 
-def test_ctrl_c_while_a_script_is_loaded_is_one_line(tmp_path, monkeypatch, capsys):
+def test_ctrl_c_while_a_script_is_loaded_is_one_line(tmp_path, monkeypatch, capsys, heard):
     (tmp_path / "interrupted_command.py").write_text("raise KeyboardInterrupt\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "argv", ["interrupted_command"])

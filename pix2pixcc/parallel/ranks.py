@@ -155,28 +155,33 @@ def _explained(error: RuntimeError, rank: int) -> str | None:
     return None
 
 
+def _gpus() -> int:
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
 def _device(wanted: list[int], local: int, size: int) -> torch.device:
-    if not wanted:
-        return torch.device("cpu")
-    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if not available and wanted == [0]:
-        if local == 0:
+    available = _gpus()
+    if not wanted or not available:
+        if wanted and local == 0:
             print("warning: no GPU was found; working on the CPU (--gpu_ids -1 says so)", file=sys.stderr)
         return torch.device("cpu")
     if size > 1 and len(wanted) == 1:            # torchrun: one GPU per process, whatever the default says
         wanted = list(range(available))
     missing = [number for number in wanted if number >= available]
     if missing or local >= len(wanted):
-        there = f"{available}: {','.join(map(str, range(available)))}" if available else "none"
+        there = f"{available}: {','.join(map(str, range(available)))}"
         raise UserError(f"--gpu_ids {','.join(map(str, wanted))}: no GPU {missing[0] if missing else local} here; "
                         f"this machine has {there}. Use -1 for the CPU")
     return torch.device("cuda", wanted[local])
 
 
 def relaunch_on(gpu_ids: str, argv: list[str]) -> int | None:
-    """Start one process per GPU and return their exit status; None with one of `gpu_ids`, or where torchrun did it."""
+    """Start one process per GPU and return their exit status.
+
+    None, for this process to do the work, with one of `gpu_ids`, without any GPU, or where torchrun started it.
+    """
     wanted = parse_gpu_ids(gpu_ids)
-    if len(wanted) < 2 or "WORLD_SIZE" in os.environ:
+    if len(wanted) < 2 or "WORLD_SIZE" in os.environ or not _gpus():
         return None
     for local in range(len(wanted)):             # a GPU that is not there is refused before anything starts
         _device(wanted, local, len(wanted))

@@ -7,8 +7,9 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
+from pix2pixcc.utils import STOPPING
+
 TO_BE_CONTINUED = 75      # EX_TEMPFAIL of sysexits.h: all is saved, start again with --resume
-STOPPING = {signal.SIGINT, signal.SIGTERM}
 
 
 def exit_status(number: int) -> int:

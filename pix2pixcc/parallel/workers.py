@@ -21,13 +21,14 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing, suppress
 from functools import partial
 from itertools import islice
+from multiprocessing import resource_tracker
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 import numpy as np
 
-from pix2pixcc.parallel.signals import STOPPING, without_signals
-from pix2pixcc.utils import UserError
+from pix2pixcc.parallel.signals import without_signals
+from pix2pixcc.utils import STOPPING, UserError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -63,7 +64,7 @@ def in_parallel(function: Callable[[Item], Result], items: Sequence[Item], n_wor
         yield from map(function, items)
         return
     blocks = (items[k:k + block] for k in range(0, len(items), block))
-    with closing(_Workers(partial(_do_block, function), n_workers, preload)) as workers:
+    with closing(Workers(partial(_do_block, function), n_workers, preload)) as workers:
         running = set(map(workers.submit, islice(blocks, AHEAD * n_workers)))
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
@@ -91,7 +92,7 @@ def in_order(function: Callable[[Item], Result], items: Iterable[Item], n_worker
         yield from map(function, items)
         return
     requests = iter(items)
-    with closing(_Workers(function, n_workers, receive=receive)) as workers:
+    with closing(Workers(function, n_workers, receive=receive)) as workers:
         ahead = deque(map(workers.submit, islice(requests, AHEAD * n_workers)))
         while ahead:
             future = ahead.popleft()
@@ -103,8 +104,18 @@ def _do_block(function: Callable[[Item], Result], block: Sequence[Item]) -> list
     return [function(item) for item in block]
 
 
-class _Workers:
-    """Processes that do one item at a time, and for each a thread of this process, which hands it over and waits."""
+class Workers:
+    """Processes that do one item at a time, and for each a thread of this process, which hands it over and waits.
+
+    Parameters
+    ----------
+    function : callable
+        Done in the workers; handed to them once.
+    number : int
+        Of worker processes.
+    preload, receive
+        As in `in_parallel` and `in_order`.
+    """
 
     def __init__(self, function: Callable, number: int, preload: Sequence[str] = (),
                  receive: Callable | None = None) -> None:
@@ -114,20 +125,21 @@ class _Workers:
         self._idle: SimpleQueue[socket.socket] = SimpleQueue()
         self._threads = ThreadPoolExecutor(number)
         try:
+            context = _context(preload)
             with without_signals():
                 for _ in range(number):
-                    self._start(function, preload)
+                    self._start(context, function)
         except OSError as error:
             self.close()
             reason = error.strerror or error
             raise UserError(f"no worker process can be started ({reason}): lower --n_workers") from error
         atexit.register(self.close)                        # last, to be done before multiprocessing waits for them
 
-    def _start(self, function: Callable, preload: Sequence[str]) -> None:
+    def _start(self, context: Any, function: Callable) -> None:
         here, there = socket.socketpair()
         self._connections.append(here)
         with there:
-            process = _context(preload).Process(target=_serve, args=(function, there, here), daemon=True)
+            process = context.Process(target=_serve, args=(function, there, here), daemon=True)
             process.start()
         self._processes.append(process)
         self._idle.put(here)
@@ -144,6 +156,7 @@ class _Workers:
             process.join()
 
     def submit(self, item: object) -> Future:
+        """Hand an item to the next worker that is idle, and return its result to come."""
         return self._threads.submit(self._do, item)
 
     def _do(self, item: object) -> Any:
@@ -162,6 +175,8 @@ class _Workers:
 
 
 def _context(preload: Sequence[str]) -> Any:
+    if preload or sys.platform != "linux":
+        resource_tracker.ensure_running()                  # which lets signals through again where it starts
     if preload and "forkserver" in multiprocessing.get_all_start_methods():
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(preload))

@@ -55,10 +55,17 @@ class RunRecord:
                          for side, described in channels.items()}})
 
     @classmethod
-    def read(cls, path: Path) -> RunRecord:
-        """Read an options file; `UserError` if it does not say what a generator is built from and fed with."""
-        record = cls(read_json(path), path)
+    def read(cls, path: Path, iteration: int | None = None) -> RunRecord:
+        """Read an options file, as it is now or as it was at the checkpoint of `iteration`.
+
+        Raises
+        ------
+        UserError
+            It does not say what a generator is built from and fed with.
+        """
+        content = read_json(path)
         try:
+            record = cls(content if iteration is None else _content_at(content, iteration), path)
             is_a_size = record.size is None or (type(record.size) is int and record.size > 0)
             if not isinstance(record.options, dict) or not is_a_size:
                 raise ValueError("options, size")
@@ -77,6 +84,23 @@ class RunRecord:
                 raise UserError(f"{path} is damaged: --{name} cannot be {value!r}; put it right, or move it away "
                                 "to give every flag yourself")
         return record
+
+    def following(self, path: Path, iteration: int) -> dict[str, Any]:
+        """Return the content of the options file at `path` once its run goes on from `iteration` under this record.
+
+        Where that changes what checkpoints are used with, the list `former` keeps the older contents, each with the
+        last iteration, `until`, that it holds for.
+        """
+        try:
+            older = read_json(path) if iteration else {}
+            former = [one for one in older.get("former", []) if one["until"] < iteration]
+            before = _content_at(older, iteration)
+            if before and _of_use(before) != _of_use(self.content):
+                former.append({**before, "until": iteration})
+                former[-1].pop("former", None)
+        except (UserError, KeyError, TypeError, AttributeError):      # missing or damaged: written anew
+            return self.content
+        return self.content | ({"former": former} if former else {})
 
     @property
     def options(self) -> dict[str, Any]:
@@ -137,6 +161,16 @@ class RunRecord:
                           f"on {batch // made['batch_size']} x {device}"),
                  ("folder", f"checkpoints/{made['dataset_name']}/")]
         return "\n".join(f"{name:8}{text}" for name, text in lines)
+
+
+def _content_at(content: dict[str, Any], iteration: int) -> dict[str, Any]:
+    return next((one for one in content.get("former", []) if iteration <= one["until"]), content)
+
+
+def _of_use(content: dict[str, Any]) -> tuple:
+    """What a checkpoint is used with: its network, scaling, channels and size."""
+    network = {name: content["options"].get(name) for name in SETTINGS}
+    return network, *(content.get(name) for name in ("scaling", "channels", "size"))
 
 
 def _short(value: object) -> str:

@@ -9,6 +9,8 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 
@@ -16,6 +18,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from pix2pixcc.parallel.background import BackgroundWriter
+from pix2pixcc.parallel.workers import Workers
 from pix2pixcc.training.checkpoints import save_tensors, snapshot
 from pix2pixcc.training.folder import Best, RunFolder
 from pix2pixcc.training.record import RunRecord
@@ -65,7 +68,8 @@ class FolderRecorder(Recorder):
     """Record into a run's folder.
 
     Files are written by one background thread, in order, so that saving never stalls training. What can be made from a
-    file is written after it: a run that is killed in between makes up for it.
+    file is written after it: a run that is killed in between makes up for it. Pictures are drawn by a process of their
+    own, for which that thread waits: they are seconds of Python, which a thread would take from the training.
 
     Parameters
     ----------
@@ -86,7 +90,8 @@ class FolderRecorder(Recorder):
         self._drawn = time.monotonic()
         folder.remove_leftovers()
         self._begin(start)
-        write_json(folder.options, record.content)
+        write_json(folder.options, record.following(folder.options, start))
+        self._artist = Workers(partial(_draw, folder, sample), 1)
         self._writer = BackgroundWriter()
 
     def _begin(self, iteration: int) -> None:
@@ -106,7 +111,8 @@ class FolderRecorder(Recorder):
                 with contextlib.suppress(OSError):
                     self._board.close()
         finally:
-            self._writer.__exit__(kind, error, trace)
+            with closing(self._artist):
+                self._writer.__exit__(kind, error, trace)
 
     def _submit(self, job: Callable, *arguments: object) -> None:
         self._writer.submit(self._do, job, *arguments)
@@ -127,7 +133,7 @@ class FolderRecorder(Recorder):
             self._board.add_scalar(name, value, iteration)
 
     def display(self, iteration: int, generate: Callable[[Tensor], Tensor]) -> None:
-        self._submit(self._sample.draw, self._folder.samples, iteration, generate(self._sample.input).cpu())
+        self._submit(self._drawn_elsewhere, (iteration, generate(self._sample.input).cpu()))
 
     def draw(self) -> None:
         if time.monotonic() - self._drawn > DRAW_EVERY:
@@ -135,8 +141,10 @@ class FolderRecorder(Recorder):
 
     def _draw(self) -> None:
         self._drawn = time.monotonic()
-        self._submit(loss_curves, self._folder.path / "losses.png", self._folder.losses, tuple(BEST_BY))
-        self._submit(gallery, self._folder.path)
+        self._submit(self._drawn_elsewhere, None)
+
+    def _drawn_elsewhere(self, sample: tuple[int, Tensor] | None) -> None:
+        self._artist.submit(sample).result()
 
     def save(self, iteration: int, lr: float, state: dict, scores: dict[str, float]) -> None:
         if scores:
@@ -175,6 +183,16 @@ class FolderRecorder(Recorder):
 
     def wait(self) -> None:
         self._writer.wait()
+
+
+def _draw(folder: RunFolder, sample: Sample, generated: tuple[int, Tensor] | None) -> None:
+    """Draw the sample as it was generated at an iteration; for None, `losses.png` and the page."""
+    with _disk_errors(folder):
+        if generated is None:
+            loss_curves(folder.path / "losses.png", folder.losses, tuple(BEST_BY))
+            gallery(folder.path, with_products=False)
+        else:
+            sample.draw(folder.samples, *generated)
 
 
 def _weights_of(training: dict) -> dict[str, dict]:

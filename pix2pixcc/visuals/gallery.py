@@ -23,10 +23,16 @@ PICTURES = SHOWN | {".tif", ".tiff"}
 MOST_FILES = 500                                  # of one checkpoint that are listed
 
 
-def gallery(run_folder: str | os.PathLike) -> Path:
+def gallery(run_folder: str | os.PathLike, *, with_products: bool = True) -> Path:
     """Write `index.html` into a run's folder from what lies there now, and return its path.
 
     Nothing in `checkpoints/<dataset_name>/` is required: what is missing is left out of the page.
+
+    Parameters
+    ----------
+    with_products : bool
+        Whether generated files are listed; else the page only leads to their folders, of which none is read: there may
+        be a hundred thousand files, and a training writes this page again and again.
 
     Raises
     ------
@@ -44,7 +50,7 @@ def gallery(run_folder: str | os.PathLike) -> Path:
         "highlights": _highlights(samples, best, _last_losses(folder / "losses.csv")),
         "samples": _script_json({"samples": samples, "best": best.get("iteration")}),
         "losses": _losses(folder),
-        "generated": _generated(folder),
+        "generated": _generated(folder, with_products),
         "options": _options(_json_or_empty(folder / "options.json")),
     }
     page = re.sub(r"\{\{(\w+)\}\}", lambda match: content[match[1]], TEMPLATE.read_text(encoding="utf-8"))
@@ -154,10 +160,14 @@ def _losses(folder: Path) -> str:
     return f'<a href="losses.png"><img src="{address}" alt="loss curves" loading="lazy"></a>{table}'
 
 
-def _generated(folder: Path) -> str:
-    """Return the products of each checkpoint, the newest checkpoint first and open."""
+def _generated(folder: Path, with_products: bool) -> str:
+    """Return the products of each checkpoint, or links to them, the newest checkpoint first and open."""
     parts: list[str] = []
     for checkpoint in reversed([path for path in _files(folder / "Image" / "Test") if path.is_dir()]):
+        name = f'iteration {_text(checkpoint.name.replace("_ema", ", moving average"))}'
+        if not with_products:
+            parts.append(f'<p><a href="{_link(folder, checkpoint)}/">{name}</a></p>')
+            continue
         products = list(_products(_files(checkpoint)))
         if not products:
             continue
@@ -166,8 +176,7 @@ def _generated(folder: Path) -> str:
         rest = f'<p><a href="{_link(folder, checkpoint)}/">and {more} more</a></p>' if more > 0 else ""
         count = "1 file" if len(products) == 1 else f"{len(products)} files"
         is_open = "" if parts else " open"
-        name = _text(checkpoint.name.replace("_ema", ", moving average"))
-        parts.append(f"<details{is_open}><summary>iteration {name} <small>{count}</small></summary>"
+        parts.append(f"<details{is_open}><summary>{name} <small>{count}</small></summary>"
                      f'<div class="cards">{cards}</div>{rest}</details>')
     return "\n".join(parts) or '<p class="none">Nothing generated yet: <code>pix2pixCC_Test.py</code> does it.</p>'
 
@@ -201,7 +210,7 @@ def _options(record: dict) -> str:
     options = record.get("options")
     options = options if isinstance(options, dict) else {}
     rows = {f"--{name}": value for name, value in options.items()}
-    rows |= {name: value for name, value in record.items() if name != "options"}
+    rows |= {name: value for name, value in record.items() if name not in ("options", "former")}
     cells = "".join(f"<tr><th>{_text(name)}</th>"
                     f"<td>{_text(value if isinstance(value, str) else json.dumps(value))}</td></tr>"
                     for name, value in rows.items())

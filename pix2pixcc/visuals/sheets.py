@@ -108,13 +108,12 @@ def sample_sheet(path: str | os.PathLike, input: Any, real: Any, generated: Any,
     save_figure(rows_of_panels(rows, View.of_header(header), line, north_up=north_up), path)
 
 
-def sample_images(folder: str | os.PathLike, iteration: int, real: Any, generated: Any, *, display_scale: float = 1.0,
-                  image_mode: str = "png", north_up: bool = False) -> list[Path]:
-    """Write the plain pictures `<iteration>_real.<image_mode>` and `<iteration>_fake.<image_mode>`.
+def sample_picture(path: Path, images: Any, *, display_scale: float = 1.0, north_up: bool = False) -> None:
+    """Write a plain picture of images, in the format of its name.
 
     Parameters
     ----------
-    real, generated : array or tensor (K, H, W) or (N, K, H, W)
+    images : array or tensor (K, H, W) or (N, K, H, W)
         Scaled to -1..1. Several images, and channels that are not 1 or 3, are laid out on a grid.
     display_scale : float
         Multiplies the images before they are clipped to -1..1 and shown, -1 black and 1 white.
@@ -124,24 +123,19 @@ def sample_images(folder: str | os.PathLike, iteration: int, real: Any, generate
     import torch
     from PIL import Image
 
-    paths = []
-    for name, images in (("real", real), ("fake", generated)):
-        batch = torch.as_tensor(images).detach().float().cpu()
-        batch = batch[None] if batch.ndim == 3 else batch
-        batch = batch if batch.shape[1] in (1, 3) else batch.flatten(0, 1)[:, None]
-        batch = batch.flip(-2) if north_up else batch
-        grey = ((batch * display_scale).nan_to_num(0.0).clamp(-1, 1) + 1) * 127.5
-        if len(grey) == 1:
-            grid = grey[0]
-        else:
-            from torchvision.utils import make_grid  # takes two seconds and 170 MB
-            grid = make_grid(grey, nrow=int(np.ceil(np.sqrt(len(grey)))))
-        pixels = grid.round().byte().permute(1, 2, 0).numpy()
-        path = Path(folder) / f"{iteration}_{name}.{image_mode}"
-        with atomic_path(path) as temporary:
-            Image.fromarray(pixels[..., 0] if batch.shape[1] == 1 else pixels).save(temporary)
-        paths.append(path)
-    return paths
+    batch = torch.as_tensor(images).detach().float().cpu()
+    batch = batch[None] if batch.ndim == 3 else batch
+    batch = batch if batch.shape[1] in (1, 3) else batch.flatten(0, 1)[:, None]
+    batch = batch.flip(-2) if north_up else batch
+    grey = ((batch * display_scale).nan_to_num(0.0).clamp(-1, 1) + 1) * 127.5
+    if len(grey) == 1:
+        grid = grey[0]
+    else:
+        from torchvision.utils import make_grid  # takes two seconds and 170 MB
+        grid = make_grid(grey, nrow=int(np.ceil(np.sqrt(len(grey)))))
+    pixels = grid.round().byte().permute(1, 2, 0).numpy()
+    with atomic_path(path) as temporary:
+        Image.fromarray(pixels[..., 0] if batch.shape[1] == 1 else pixels).save(temporary)
 
 
 def product_rows(magnetogram: Any, header: fits.Header | None, *, euv: Any, channels: Sequence[Channel] | None,

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.io import fits
+from running import run
 
 import pix2pixCC_Prepare as command
 from pix2pixcc.images.cubes import read_channel_cards
@@ -473,8 +474,9 @@ def test_a_dry_run_indexes_and_writes_no_cube(two_times, tmp_path, capsys):
     assert "2 to train, 0 to test" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("blow", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_leaves_whole_files_and_says_how_to_go_on(two_times, tmp_path, capsys, monkeypatch, blow):
+@pytest.mark.parametrize(("blow", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_leaves_whole_files_and_says_how_to_go_on(two_times, tmp_path, capsys, monkeypatch, heard,
+                                                                  blow, status):
     real, calls = preparation.write_cube, []
 
     def interrupted(*arguments):
@@ -483,8 +485,8 @@ def test_an_interruption_leaves_whole_files_and_says_how_to_go_on(two_times, tmp
             os.kill(os.getpid(), blow)
         real(*arguments)
     monkeypatch.setattr(preparation, "write_cube", interrupted)
-    assert prepare("train", two_times, tmp_path) == 128 + signal.SIGINT
-    assert "stopped: 1 of 2 times are left; repeat the command to go on" in capsys.readouterr().err
+    stopped = run("prepare", "train", "--raw", two_times, "--out", tmp_path, "--size", SIZE, "--n_workers", 1)
+    assert stopped.status == status and "stopped: 1 of 2 times are left; repeat the command to go on" in stopped.err
     assert len(cubes(tmp_path)) == 3                                 # the pair of the second time lacks its input
     assert prepare("train", two_times, tmp_path) == 0
     assert "written      1, already there 1" in capsys.readouterr().out

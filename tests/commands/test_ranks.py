@@ -18,6 +18,7 @@ from running import (
     differences,
     finish,
     read_state,
+    run,
     start_ranks,
     train,
     wait_for,
@@ -170,13 +171,21 @@ def test_sigterm_to_one_rank_saves_the_run_of_all(here):
     assert f"stopped at iteration {state.stem} of 35000, all saved" in Path("log0").read_text()
 
 
-def test_gpus_that_are_not_there_are_refused(here, monkeypatch):
+def test_without_any_gpu_both_commands_work_on_the_cpu_whichever_were_asked_for(here, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    result = train("--dataset_name", "none", "--gpu_ids", "7")
-    assert result.status == 2
-    assert result.err == "error: --gpu_ids 7: no GPU 7 here; this machine has none. Use -1 for the CPU\n"
-    result = train("--dataset_name", "none", "--gpu_ids", "0,1")
-    assert result.status == 2 and "--gpu_ids 0,1: no GPU 0 here" in result.err
+    for result in (train("--dataset_name", "none", "--gpu_ids", "0,1", "--n_iterations", 2),
+                   run("Test", "--dataset_name", "none", "--gpu_ids", "1", "--n_workers", 0, "--input_dir_test",
+                       "data/Input", "--no_preview")):
+        assert (result.status, result.err.count("warning: no GPU was found; working on the CPU")) == (0, 1), result.err
+
+
+def test_gpus_that_are_not_there_beside_others_are_refused(here, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for gpu_ids, number in (("7", 7), ("0,1", 1)):
+        result = train("--dataset_name", "none", "--gpu_ids", gpu_ids)
+        assert result.status == 2
+        assert f"error: --gpu_ids {gpu_ids}: no GPU {number} here; this machine has 1: 0. Use -1" in result.err
     result = train("--dataset_name", "none", "--gpu_ids", "0,0")
     assert result.status == 2 and "each GPU once" in result.err
 

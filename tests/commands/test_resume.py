@@ -4,10 +4,12 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from running import assert_same_run, run, train, write_cubes, write_pairs
+from running import assert_same_run, generate, run, train, write_cubes, write_pairs
 
+import pix2pixcc
 from pix2pixcc import pipeline
 from pix2pixcc.images.files import read_image
 from pix2pixcc.utils import UserError
@@ -185,6 +187,25 @@ def test_changed_options_are_allowed_if_asked_for_and_take_effect(ran):
     before, after = (torch.load(ran / f"Model/{iteration}_G.pt", weights_only=True) for iteration in (6, 8))
     assert all(torch.equal(value, after[key]) for key, value in before.items())
     assert json.loads((ran / "options.json").read_text())["options"]["lr"] == 0
+
+
+def test_checkpoints_from_before_a_change_of_scaling_are_used_with_their_own(ran):
+    """A later part of the run has other limits; what older weights give does not change."""
+    def products(iteration):
+        return [read_image(path, 1).data for path in sorted((ran / f"Image/Test/{iteration}").glob("*.fits"))]
+
+    flags = ["--dataset_name", "run", "--input_dir_test", "data/Input", "--no_preview"]
+    assert generate(*flags, "--iteration", 6).status == 0
+    before = products(6)
+    changed = ["--allow_changed_options", "--saturation_upper_limit_target", 3000, "--saturation_lower_limit_target",
+               -3000]
+    assert train(*SHORT, "--resume", "--n_iterations", 8, *changed, "--lr", 0).status == 0      # the same weights
+    result = generate(*flags, "--overwrite")
+    assert result.status == 0, result.err
+    assert len(before) == 7 and np.array_equal(products(6), before)
+    assert np.array_equal(products(8), 2 * np.array(before))      # twice the limits about 0
+    for iteration, limit in ((2, 1500), (6, 1500), (8, 3000)):
+        assert pix2pixcc.load(ran, iteration=iteration).description.target_scaling.upper == (limit,)
 
 
 def test_allowed_options_of_another_network_still_end_with_a_message(ran):

@@ -521,7 +521,7 @@ def test_a_bad_training_file_is_named_and_nothing_is_written(here, damage, words
     (["--input_dir_train", "nowhere"], "nowhere"), (["--input_dir_train", "empty"], "empty"),
     (["--data_format_input", "png"], "fits"), (["--saturation_lower_limit_input", 0], "log"),
     (["--saturation_lower_limit_input", 5, "--saturation_upper_limit_input", 5], "--saturation_lower_limit_input"),
-    (["--gpu_ids", "7"], "--gpu_ids 7"), (["--gpu_ids", "x"], "--gpu_ids x"),
+    (["--gpu_ids", "0,0"], "--gpu_ids 0,0"), (["--gpu_ids", "x"], "--gpu_ids x"),
     (["--val_during_train"], "--val_fraction"), (["--latest_iter", 5], "checkpoints"),
     (["--dataset_name", "../up"], "plain name"), (["--data_size", 32], "--data_size"),
     (["--val_fraction", 0.99], "--val_fraction"),

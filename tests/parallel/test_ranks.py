@@ -12,7 +12,15 @@ import torch
 import torch.distributed as dist
 
 from pix2pixcc.parallel import ranks as module
-from pix2pixcc.parallel.ranks import Ranks, half_precision, join_ranks, parameter_count, parse_gpu_ids, seed_everything
+from pix2pixcc.parallel.ranks import (
+    Ranks,
+    half_precision,
+    join_ranks,
+    parameter_count,
+    parse_gpu_ids,
+    relaunch_on,
+    seed_everything,
+)
 from pix2pixcc.utils import UserError
 
 CPU = torch.device("cpu")
@@ -44,19 +52,23 @@ def test_each_process_has_its_device(monkeypatch, there, wanted, local, size, de
 
 
 @pytest.mark.parametrize("there, wanted, local, size, words", [
-    (0, [7], 0, 1, "--gpu_ids 7: no GPU 7 here; this machine has none. Use -1"),
-    (2, [7], 0, 1, "this machine has 2: 0,1"), (2, [0], 2, 3, "no GPU 2 here"), (0, [0, 1], 0, 2, "no GPU 0 here")])
+    (1, [7], 0, 1, "--gpu_ids 7: no GPU 7 here; this machine has 1: 0. Use -1"),
+    (2, [7], 0, 1, "this machine has 2: 0,1"), (2, [0], 2, 3, "no GPU 2 here"), (1, [0, 1], 0, 2, "no GPU 1 here")])
 def test_a_device_that_is_not_there_is_refused(monkeypatch, there, wanted, local, size, words):
     gpus(monkeypatch, there)
     with pytest.raises(UserError, match=words):
         module._device(wanted, local, size)
 
 
-def test_without_any_gpu_the_default_is_the_cpu_after_one_warning(monkeypatch, capsys):
+@pytest.mark.parametrize("gpu_ids", ["0", "1", "0,1", "7"])
+def test_without_any_gpu_it_is_the_cpu_after_one_warning(monkeypatch, capsys, gpu_ids):
     gpus(monkeypatch, 0)
-    with join_ranks("0") as ranks:
+    monkeypatch.setattr(module, "launch", lambda *_: pytest.fail("nothing to launch processes for"))
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert relaunch_on(gpu_ids, ["pix2pixCC_Train.py"]) is None
+    with join_ranks(gpu_ids) as ranks:
         assert ranks.device == CPU and ranks.is_first and ranks.size == 1
-    module._device([0], 1, 2)
+    module._device(parse_gpu_ids(gpu_ids), 1, 2)           # another rank says nothing
     assert capsys.readouterr().err == "warning: no GPU was found; working on the CPU (--gpu_ids -1 says so)\n"
 
 

@@ -181,6 +181,19 @@ def test_workers_of_a_server_have_its_modules():
     assert done.stdout == "True True True\nFalse\n", done.stderr
 
 
+def test_a_server_hears_no_signal_while_it_imports(tmp_path):
+    """Ctrl-C reaches all processes of a terminal: one that imports would show a traceback."""
+    (tmp_path / "told.py").write_text("import os, signal\nblocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])\n"
+                                      "print(sorted(number.name for number in blocked), flush=True)\n")
+    work = script("""
+        from pix2pixcc.parallel.workers import in_parallel
+        list(in_parallel(abs, [-1, -1, -1], 2, preload=["told"]))
+        """)
+    done = subprocess.run(work, capture_output=True, text=True, timeout=60,
+                          env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    assert done.stdout == "['SIGINT', 'SIGTERM']\n", done.stderr
+
+
 def test_nothing_lies_in_shared_memory():
     """Neither tensors nor semaphores can be made where no file may have any size; sockets need none."""
     done = subprocess.run(script("""

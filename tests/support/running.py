@@ -215,10 +215,10 @@ def _megabytes():
 
 def _die_at_write(number):
     """Kill this process just before it puts its `number`-th file in place."""
-    replace, count = os.replace, itertools.count(1)
+    replace, count, process = os.replace, itertools.count(1), os.getpid()
 
     def dying(*paths):
-        if next(count) == number:
+        if os.getpid() == process and next(count) == number:
             os.kill(os.getpid(), signal.SIGKILL)
         replace(*paths)
 

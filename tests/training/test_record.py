@@ -1,5 +1,6 @@
 """What a run remembers of itself, and what it refuses when it goes on."""
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,6 +72,48 @@ def test_a_record_reads_as_it_was_written(data, tmp_path):
     words = r"--n_gf 4 contradicts .*options\.json: this model was trained with 8; leave the flag out"
     with pytest.raises(UserError, match=words):
         read.settings({"n_gf": 4})
+
+
+def test_a_run_that_goes_on_otherwise_keeps_the_records_of_its_older_checkpoints(data, tmp_path):
+    path = tmp_path / "options.json"
+
+    def go_on(iteration, upper, *flags):
+        scaling = replace(data.target_scaling, upper=(upper,))
+        path.write_text(json.dumps(record(replace(data, target_scaling=scaling), *flags).following(path, iteration)))
+
+    def uppers(*iterations):
+        return [RunRecord.read(path, iteration).scaling("target").upper[0] for iteration in iterations]
+
+    go_on(0, 1500.0)
+    go_on(4, 1500.0, "--lr", "0.1")                        # nothing that a checkpoint is used with
+    assert "former" not in json.loads(path.read_text())
+    go_on(10, 3000.0)
+    go_on(20, 2000.0)
+    go_on(20, 2000.0)                                      # stopped before it had saved
+    assert uppers(1, 10, 11, 20, 21) == [1500, 1500, 3000, 3000, 2000] and RunRecord.read(path).path == path
+    assert RunRecord.read(path).scaling("target").upper == (2000.0,)
+    assert [one["until"] for one in json.loads(path.read_text())["former"]] == [10, 20]
+    go_on(15, 3000.0)                                      # back on the older branch: as if it had never changed
+    assert uppers(10, 11, 25) == [1500, 3000, 3000]
+    go_on(5, 500.0)
+    assert uppers(5, 6) == [1500, 500] and len(json.loads(path.read_text())["former"]) == 1
+    go_on(0, 700.0)                                        # from the beginning
+    assert uppers(5, 6) == [700, 700]
+
+
+@pytest.mark.parametrize("older", ["", '{"options": 3}', '{"former": 3}', '{"former": [{}]}', "{}"])
+def test_over_a_damaged_options_file_a_run_goes_on_with_its_own(data, tmp_path, older):
+    (tmp_path / "options.json").write_text(older)
+    assert record(data).following(tmp_path / "options.json", 4) == record(data).content
+    assert record(data).following(tmp_path / "missing.json", 4) == record(data).content
+
+
+@pytest.mark.parametrize("former", ["3", "[3]", "[{}]", '[{"until": "x"}]', '[{"until": 9}]'])
+def test_former_records_that_are_damaged_are_named(data, tmp_path, former):
+    content = record(data).content | {"former": json.loads(former)}
+    (tmp_path / "options.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"options\.json is damaged"):
+        RunRecord.read(tmp_path / "options.json", 4)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '{"options": 3}', '{"options": {}, "scaling": []}'])

@@ -1,7 +1,9 @@
 """What a run writes: in order, never two minds about it, and made up for after a kill."""
 import io
 import json
+import multiprocessing
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,15 +19,27 @@ COLUMNS = ["loss_G", "val_cc_binned", "ema_cc_binned"]
 
 
 class Sample:
-    """In the place of a pair to draw: notes what is asked of it."""
+    """In the place of a pair to draw: writes down what is asked of it, and by which process it is done."""
 
     input = torch.tensor([2.0])
 
-    def __init__(self):
-        self.drawn = []
-
     def draw(self, folder, iteration, generated):
-        self.drawn.append((folder.name, iteration, generated.item()))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{iteration}_noted").write_text(f"{generated.item()} {os.getpid()}")
+
+
+@pytest.fixture
+def pages(monkeypatch, tmp_path):
+    """What stands in for drawing the curves and the page, and tells how often that was done, in whichever process."""
+    noted = tmp_path / "pages"
+
+    def note(path, **_):
+        with open(noted, "a") as file:
+            file.write(f"{path}\n")
+
+    monkeypatch.setattr(module, "gallery", note)
+    monkeypatch.setattr(module, "loss_curves", lambda *paths: None)
+    return lambda: len(noted.read_text().splitlines()) if noted.exists() else 0
 
 
 @pytest.fixture
@@ -123,36 +137,68 @@ def test_only_the_state_is_written_after_a_rollback(folder):
     assert folder.state_iterations() == [2] and folder.iterations() == []
 
 
-def test_the_sample_is_drawn_in_the_background(folder):
-    sample = Sample()
-    with record(folder, sample=sample) as recorder:
+def test_the_sample_is_drawn_by_another_process(folder):
+    with record(folder) as recorder:
         recorder.display(5, lambda input: input + 0.5)
-    assert sample.drawn == [("Train", 5, 2.5)]
+        recorder.display(10, lambda input: input + 1)
+    noted = [(folder.samples / f"{iteration}_noted").read_text().split() for iteration in (5, 10)]
+    assert [value for value, _ in noted] == ["2.5", "3.0"]
+    assert noted[0][1] == noted[1][1] != str(os.getpid())
 
 
-def test_curves_and_page_are_not_drawn_more_often_than_can_be_looked_at(folder, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(module, "gallery", drawn.append)
-    monkeypatch.setattr(module, "loss_curves", lambda *paths: None)
+def test_what_is_asked_for_after_a_drawing_is_written_after_it(folder, monkeypatch):
+    """A checkpoint that is there tells that the pictures before it are there too."""
+    order, save = [], module.save_tensors
+    monkeypatch.setattr(module, "save_tensors", lambda path, state: (
+        order.append((folder.samples / "2_noted").exists()) or save(path, state)))
+    with record(folder) as recorder:
+        recorder.display(2, lambda input: input)
+        recorder.save(2, 1e-4, state(1.0), {})
+    assert order == [True] * 3
+
+
+def test_a_drawing_that_fails_or_is_killed_ends_the_run_with_a_message(folder, monkeypatch):
+    monkeypatch.setattr(Sample, "draw", lambda *_: 1 / 0)
+    with pytest.raises(RuntimeError, match="ZeroDivisionError.*in a worker process"), \
+            record(folder) as recorder:
+        recorder.display(2, lambda input: input)
+        recorder.save(2, 1e-4, state(1.0), {})
+        recorder.wait()
+    monkeypatch.setattr(Sample, "draw", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(UserError, match="a worker process was killed"), record(folder) as recorder:
+        recorder.display(2, lambda input: input)
+        recorder.wait()
+    assert folder.state_iterations() == [] and multiprocessing.active_children() == []
+
+
+def test_curves_and_page_are_not_drawn_more_often_than_can_be_looked_at(folder, monkeypatch, pages):
     with record(folder) as recorder:
         for _ in range(5):
             recorder.draw()
         recorder.wait()
-        assert drawn == []
+        assert pages() == 0
         monkeypatch.setattr(module, "DRAW_EVERY", 0.0)
         recorder.draw()
         recorder.wait()
-        assert len(drawn) == 1
-    assert len(drawn) == 2                                 # and at the end
+        assert pages() == 1
+    assert pages() == 2                                    # and at the end
 
 
-def test_a_run_that_fails_draws_nothing_more(folder, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(module, "gallery", drawn.append)
+def test_the_page_of_a_training_does_not_read_what_was_generated(folder):
+    products = folder.generated / "2"
+    products.mkdir(parents=True)
+    (products / "sun_AI.fits").touch()
+    with record(folder):
+        pass
+    page = (folder.path / "index.html").read_text()
+    assert 'href="Image/Test/2/"' in page and "sun_AI.fits" not in page
+
+
+def test_a_run_that_fails_draws_nothing_more(folder, pages):
     with pytest.raises(UserError, match="diverged"), record(folder) as recorder:
         recorder.save(2, 1e-4, state(1.0), {})
         raise UserError("diverged")
-    assert drawn == [] and folder.state_iterations() == [2]      # what was saved before is there
+    assert pages() == 0 and folder.state_iterations() == [2]      # what was saved before is there
 
 
 def test_nothing_is_written_into_a_folder_that_another_has_taken(folder):
@@ -164,7 +210,7 @@ def test_nothing_is_written_into_a_folder_that_another_has_taken(folder):
 
 @pytest.mark.parametrize("what", ["save_tensors", "loss_curves", "gallery"])
 def test_a_full_disk_is_told_whoever_writes(folder, monkeypatch, what):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, what, full)

@@ -1,8 +1,10 @@
 """The page of a run: what it holds, that hostile names do no harm, and that it works in a real browser from file://."""
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
@@ -144,6 +146,17 @@ def test_a_checkpoint_with_thousands_of_products_lists_five_hundred(tmp_path):
     page = gallery(tmp_path).read_text()
     assert page.count("<figcaption>") == 500
     assert "and 700 more" in page
+
+
+def test_without_products_only_their_folders_are_linked_and_none_is_read(run_folder, monkeypatch):
+    """As a training writes the page, every few seconds, beside however many products."""
+    read, scandir = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: read.append(Path(path).name) or scandir(path))
+    page = gallery(run_folder, with_products=False).read_text()
+    assert read == ["Train", "Test"] and "sun_20110215" not in page
+    assert [address for address in Addresses(page).found if address.startswith("Image/Test")] \
+        == ["Image/Test/1000/", "Image/Test/900/"]
+    assert "sun_20110215" in gallery(run_folder).read_text() and "1000" in read
 
 
 def test_a_page_of_500_sample_images_stays_small(tmp_path):

@@ -8,7 +8,7 @@ from PIL import Image
 
 from pix2pixcc.images.cubes import Channel
 from pix2pixcc.utils import UserError
-from pix2pixcc.visuals.sheets import preview, sample_images, sample_sheet
+from pix2pixcc.visuals.sheets import preview, sample_picture, sample_sheet
 
 
 def test_a_sheet_shows_inputs_real_generated_and_difference(drawn, tmp_path):
@@ -85,31 +85,31 @@ def test_threads_draw_what_one_would_draw_alone(tmp_path):
 
 def test_sample_images_are_scaled_clipped_and_put_north_up(tmp_path):
     real = np.array([[[-1.0, 0.0], [0.1, np.nan]]], dtype=np.float32)
-    paths = sample_images(tmp_path, 500, real, -real, display_scale=5, north_up=True)
-    assert [path.name for path in paths] == ["500_real.png", "500_fake.png"]
-    assert np.asarray(Image.open(paths[0])).tolist() == [[191, 128], [0, 128]]
-    assert np.asarray(Image.open(paths[1])).tolist() == [[64, 128], [255, 128]]
+    for sign, expected in ((1, [[191, 128], [0, 128]]), (-1, [[64, 128], [255, 128]])):
+        sample_picture(tmp_path / "a.png", sign * real, display_scale=5, north_up=True)
+        assert np.asarray(Image.open(tmp_path / "a.png")).tolist() == expected
 
 
 def test_images_that_are_not_fits_keep_their_first_row_at_the_top(tmp_path):
     real = np.array([[[1.0, 1.0], [-1.0, -1.0]]])
-    path = sample_images(tmp_path, 1, real, real)[0]
-    assert np.asarray(Image.open(path)).tolist() == [[255, 255], [0, 0]]
+    sample_picture(tmp_path / "a.png", real)
+    assert np.asarray(Image.open(tmp_path / "a.png")).tolist() == [[255, 255], [0, 0]]
 
 
 @pytest.mark.parametrize(("shape", "mode", "size"), [
     ((1, 8, 8), "L", (8, 8)), ((3, 8, 8), "RGB", (8, 8)), ((2, 8, 8), "L", (22, 12)),
     ((4, 1, 8, 8), "L", (22, 22)), ((2, 3, 8, 8), "RGB", (22, 12))])
 def test_channels_and_batches_are_laid_out_on_a_grid(tmp_path, shape, mode, size):
-    picture = Image.open(sample_images(tmp_path, 1, np.zeros(shape), np.zeros(shape))[0])
+    sample_picture(tmp_path / "a.png", np.zeros(shape))
+    picture = Image.open(tmp_path / "a.png")
     assert (picture.mode, picture.size) == (mode, size)
 
 
 @pytest.mark.parametrize(("image_mode", "kind"), [
     ("png", "PNG"), ("jpg", "JPEG"), ("jpeg", "JPEG"), ("tif", "TIFF"), ("tiff", "TIFF")])
 def test_sample_images_come_in_the_format_asked_for(tmp_path, image_mode, kind):
-    path = sample_images(tmp_path, 7, np.zeros((1, 8, 8)), np.zeros((1, 8, 8)), image_mode=image_mode)[1]
-    assert path.name == f"7_fake.{image_mode}"
+    path = tmp_path / f"a.{image_mode}"
+    sample_picture(path, np.zeros((1, 8, 8)))
     assert Image.open(path).format == kind
 
 
