@@ -6,6 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO := --dataset_name demo --gpu_ids -1
 DEMO_MODEL := --iteration 2400 --average --story
+DEMO_SUN := --seed 20110305 --size 256 --passbands 171 --cadence 24
 DEMO_OUT := checkpoints/demo/Image/Test/2400_ema
 REAL_EUVI = $(shell $(BIN)/python -c 'import importlib.resources as r; print(r.files("reproject.tests") / "data")')
 
@@ -20,8 +21,13 @@ demo: .venv/installed
 	$(BIN)/python pix2pixCC_Test.py $(DEMO) $(DEMO_MODEL) --input_dir_test datasets/demo/Test/Input --target_dir_test datasets/demo/Test/Target
 	$(BIN)/python pix2pixCC_Test.py $(DEMO) $(DEMO_MODEL) --input_dir_test "$(REAL_EUVI)"
 	$(BIN)/python pix2pixCC_Evaluate.py --generated $(DEMO_OUT) --real datasets/demo/Test/Target
+	$(BIN)/python pix2pixCC_Simulate.py --out datasets/demo/HMI --raw $(DEMO_SUN) --spacecraft SDO --start 2011-02-06T12:00 --days 28
+	$(BIN)/python pix2pixCC_Simulate.py --out datasets/demo/EUVI --raw $(DEMO_SUN) --spacecraft STEREO-A STEREO-B --start 2011-03-05T12:00 --days 1
+	$(BIN)/python pix2pixCC_Map.py $(DEMO) --iteration 2400 --average --frontside datasets/demo/HMI --history datasets/demo/HMI \
+		--farside datasets/demo/EUVI --out checkpoints/demo/Map
 	@echo
 	@echo "FITS files and pictures (secchi_l0_a and _b are from real EUVI images): $(DEMO_OUT)/"
+	@echo "a map of the whole Sun on 2011-03-05, another unseen Sun: checkpoints/demo/Map/      (with its corona: pip install sunkit-magex, and --pfss)"
 	@echo "scores and their figures: $(DEMO_OUT)/evaluation/      the run, in a browser: checkpoints/demo/index.html"
 
 test: .venv/installed-tests

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import pix2pixCC_Evaluate
+import pix2pixCC_Map
 import pix2pixCC_Prepare
 import pix2pixCC_Simulate
 from pix2pixcc import options
@@ -82,7 +83,7 @@ def test_a_wrong_flag_is_one_message_and_status_2(argv, message, capsys):
 
 
 @pytest.mark.parametrize("make_parser", [train_parser, options.test_parser, pix2pixCC_Prepare.make_parser,
-                                         pix2pixCC_Evaluate.make_parser,
+                                         pix2pixCC_Evaluate.make_parser, pix2pixCC_Map.make_parser,
                                          pix2pixCC_Simulate.make_parser])
 def test_every_flag_has_help_in_a_named_group(make_parser):
     parser = make_parser()
@@ -93,7 +94,7 @@ def test_every_flag_has_help_in_a_named_group(make_parser):
 
 @pytest.mark.parametrize("flag, words", [("--help", "show this help"), ("--version", VERSION)])
 @pytest.mark.parametrize("command", ["pix2pixCC_Train.py", "pix2pixCC_Test.py", "pix2pixCC_Prepare.py",
-                                     "pix2pixCC_Evaluate.py", "pix2pixCC_Simulate.py"])
+                                     "pix2pixCC_Evaluate.py", "pix2pixCC_Map.py", "pix2pixCC_Simulate.py"])
 def test_help_and_version_load_nothing_heavy(command, flag, words):
     """So that they answer at once."""
     result = subprocess.run([sys.executable, "-X", "importtime", ROOT / command, flag], capture_output=True, text=True,

@@ -23,7 +23,7 @@ from pix2pixcc.whole_sun.merging import BALANCES, MERGES, Merge, Merged, merged
 from pix2pixcc.whole_sun.projection import Layers, Strip, place
 
 CONTENT = "whole-Sun map of the radial magnetic field"
-LAYERS = {"WEIGHT": ("", "of what the cell is made of, mu ** MUPOWER times trust"),
+LAYERS = {"WEIGHT": ("", "mu ** MUPOWER, times trust or fading"),
           "MU": ("", "cosine of the heliocentric angle, mean"),
           "SOURCE": ("", "number k of the card SRC<k>"),
           "AGE": ("h", "mean; -1 in the polar fill"),

@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "notebooks"
 SAMPLE = FOLDER / "sample" / "aisfm_demo_stereo_b_20110305_120403.fits"
 INPUT = SAMPLE.with_name(f"{SAMPLE.stem}_input.fits")
-FIGURES = {"Coordinates": 2, "Observations": 2, "Python": 2, "Reprojections": 5, "Training": 5, "Visualizations": 4}
+FIGURES = {"Coordinates": 2, "Observations": 2, "Python": 2, "Reprojections": 5, "Training": 5, "Visualizations": 4,
+           "WholeSun": 2}
 NAMES = sorted(FIGURES)
 SAYS = {                                                   # what each must find out, as a pattern
     "Coordinates": r"faced the Earth +2011-02-13 10:\d\d UTC, 20\.\d\d days before",
@@ -32,6 +33,7 @@ SAYS = {                                                   # what each must find
     "Reprojections": r"\(720, 1440\), CRLN-CAR, CRLT-CAR, 0\.25 deg / pix",
     "Training": r"CC, 8 x 8 +-?\d\.\d{3}",
     "Visualizations": r"256 x 256 pixels of 8\.387 arcsec, float32",
+    "WholeSun": r"with the farside  correlation with the truth where STEREO-B looks: 0\.[789]",
 }
 
 executed = runpy.run_path(str(FOLDER / "execute.py"))["executed"]

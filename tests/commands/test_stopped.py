@@ -10,6 +10,7 @@ from running import ROOT, finish, start, train, wait_for
 from pix2pixcc.images import verification
 
 COMMANDS = {"Train": [], "Test": [], "Evaluate": ["--generated", "a", "--real", "b"],
+            "Map": ["--frontside", "a", "--out", "b"],
             "Prepare": ["train", "--raw", ".", "--out", "out"], "Simulate": ["--out", "out"]}
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
