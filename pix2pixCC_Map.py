@@ -15,7 +15,7 @@ import argparse
 from datetime import datetime
 
 from pix2pixcc.options import COUNT, POSITIVE, at_least, command_parser, share
-from pix2pixcc.utils import UserError, limit_spinning, run_command
+from pix2pixcc.utils import UserError, leave_when_asked, limit_spinning, run_command
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -93,6 +93,7 @@ def _time(text: str) -> datetime:
 
 
 if __name__ == "__main__":
+    leave_when_asked()
     make_parser().parse_args()              # --help and mistyped flags are answered before the rest is loaded
 limit_spinning()
 
