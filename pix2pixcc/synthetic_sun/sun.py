@@ -91,6 +91,25 @@ class SyntheticSun:
         image = random.poisson(image * (photons / np.median(image[disk])))
         return (image * (100 / np.median(image[disk]))).astype(np.float32)
 
+    def radial_map(self, time: datetime, columns: int, rows: int) -> np.ndarray:
+        """Return the true radial field of the whole Sun, gauss, float32 (rows, columns), means over equal areas.
+
+        Columns are Carrington longitude from 0, rows the sine of latitude from the south. Each element is spread over
+        3 x 3 points, the nodes of Gauss and Hermite.
+        """
+        elements = self._elements(time)
+        step = np.sqrt(3) * field.ELEMENT_DEGREES
+        total = np.zeros(rows * columns)
+        for north, north_share in ((-step, 1 / 6), (0.0, 2 / 3), (step, 1 / 6)):
+            latitude = np.radians(np.clip(elements.latitude + north, -89.99, 89.99))
+            row = np.clip(((np.sin(latitude) + 1) / 2 * rows).astype(int), 0, rows - 1)
+            for west, west_share in ((-step, 1 / 6), (0.0, 2 / 3), (step, 1 / 6)):
+                longitude = (elements.longitude + west / np.cos(latitude)) % 360
+                column = (longitude / 360 * columns).astype(int) % columns
+                total += np.bincount(row * columns + column, elements.flux * (north_share * west_share), len(total))
+        area = 4 * np.pi * (100 * RSUN_METRES) ** 2 / (rows * columns)
+        return (self.polarity * total / area).reshape(rows, columns).astype(np.float32)
+
     def _find_elements(self, time: datetime) -> field.FluxElements:
         regions = field.region_elements(self._regions(time), _day(time))
         quiet = field.network(self.seed, _day(time))

@@ -30,8 +30,8 @@ def whole_sun_map(frontside: Sequence[Any], farside: Sequence[Any], history: Seq
     if not frontside:
         raise UserError("there is no magnetogram of the frontside: a map needs one")
 
-    def strip(given: Any) -> Strip:
-        size = side_for(recipe.columns)
+    def strip(given: Any, *, history: bool = False) -> Strip:
+        size = side_for(recipe.columns, history=history)
         if isinstance(given, str | os.PathLike):
             magnetogram = read_magnetogram(given, size)
         else:
@@ -46,7 +46,7 @@ def whole_sun_map(frontside: Sequence[Any], farside: Sequence[Any], history: Seq
     for given in history:
         chart = _chart_of(given)
         if chart is None:
-            old = strip(given)
+            old = strip(given, history=True)
             before += chart_of_strips([old], grid, recipe.fading)
             inputs.append(_input("history", old))
         else:

@@ -111,7 +111,8 @@ def _by_scale(field: np.ndarray, chart: np.ndarray, share: np.ndarray, sigma: np
     doubt = merge.strong ** 2 + (smoothed(sigma, merge.split_degrees) ** 2 if sigma.any() else 0)
     weak = doubt / (strength + doubt)
     large = net + weak * smoothed(chart - net, merge.split_degrees)
-    fine = chart + merge.fine_share * (net - chart)
+    certain = (strength + merge.strong ** 2) / (strength + doubt)      # 1 without an uncertainty
+    fine = chart + merge.fine_share * certain * (net - chart)
     return fine + smoothed(large - fine, merge.split_degrees)
 
 

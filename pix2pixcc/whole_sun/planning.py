@@ -185,8 +185,8 @@ def _nearest(time: datetime, entries: Sequence[Entry], near: timedelta) -> list[
 
 
 @lru_cache(maxsize=_STRIPS)
-def _strip(path: str, state: tuple[int, int], recipe: Recipe) -> Strip:
-    magnetogram = read_magnetogram(path, side_for(recipe.columns))
+def _strip(path: str, state: tuple[int, int], recipe: Recipe, *, history: bool) -> Strip:
+    magnetogram = read_magnetogram(path, side_for(recipe.columns, history=history))
     return project(magnetogram, recipe.columns, recipe.rows, mu_limit=recipe.mu_limit, mu_power=recipe.mu_power)
 
 
@@ -203,7 +203,7 @@ def make_map(plan: Plan, recipe: Recipe) -> WholeSunMap:
     grid = recipe.grid(plan.time)
     inputs = [_input("frontside", entry) for entry in plan.frontside]
     inputs += [_input("farside", entry) for entry in plan.farside]
-    frontside, farside = ([_strip(entry.path, entry.state, recipe) for entry in entries]
+    frontside, farside = ([_strip(entry.path, entry.state, recipe, history=False) for entry in entries]
                           for entries in (plan.frontside, plan.farside))
     history, problems = Layers.empty(grid.shape), []
     for entry in plan.history:
@@ -212,8 +212,8 @@ def make_map(plan: Plan, recipe: Recipe) -> WholeSunMap:
                 chart = charts.read_chart(entry.path)
                 history = history + charts.chart_of_map(chart, grid, recipe.fading, entry.path)
             else:
-                history = history + charts.chart_of_strips([_strip(entry.path, entry.state, recipe)], grid,
-                                                           recipe.fading)
+                strip = _strip(entry.path, entry.state, recipe, history=True)
+                history = history + charts.chart_of_strips([strip], grid, recipe.fading)
         except UserError as error:
             problems.append(str(error))
         else:

@@ -15,7 +15,7 @@ from pix2pixcc.whole_sun.grid import Grid
 from pix2pixcc.whole_sun.magnetograms import Magnetogram, Place
 
 FINER = 4                            # fine cells along each side of a cell of the map
-_SIDE = 1024                         # pixels of a registered image whose pixels are half a fine cell, at 360 columns
+_SIDE = 2048                         # pixels of a registered image for 360 columns: a fine cell has four across
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,13 @@ class Strip:
     source: str
 
 
-def side_for(columns: int) -> int:
-    """Return pixels on a side of a registered image that is fine enough for a map of so many columns."""
-    return min(4096, max(256, _SIDE * columns // 360))
+def side_for(columns: int, *, history: bool) -> int:
+    """Return to how many pixels on a side an observation is registered for a map of so many columns.
+
+    With half as many the unsigned flux of what is seen now, in which mixed polarities cancel, would be a percent lower.
+    """
+    side = _SIDE * columns // 360
+    return min(4096, max(256, side // 2 if history else side))
 
 
 def project(image: Magnetogram, columns: int, rows: int, *, mu_limit: float, mu_power: float) -> Strip:

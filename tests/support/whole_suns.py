@@ -1,10 +1,20 @@
-"""Whole-Sun maps for tests: CEA, of chosen fields, with the cards and layers that name their sources."""
+"""Whole-Sun maps for tests, of chosen fields, with the cards and layers of their sources; and what maps are made of."""
 import numpy as np
 import sunpy.map
 from astropy import units as u
 from scipy.special import sph_harm_y
 from sunpy.coordinates import get_earth
 from sunpy.map.header_helper import make_heliographic_header
+
+from pix2pixcc.generation.products import product_header, write_product
+from pix2pixcc.images.cubes import Channel
+from pix2pixcc.solar.geometry import AU_METRES, Disk, angular_radius, registered_disk
+from pix2pixcc.solar.orbits import observer_at
+from pix2pixcc.synthetic_sun.archives import sky_header
+from pix2pixcc.synthetic_sun.camera import Camera
+from pix2pixcc.synthetic_sun.datasets import write_raw
+from pix2pixcc.whole_sun.magnetograms import Magnetogram, Place
+from pix2pixcc.whole_sun.projection import project
 
 TIME = "2011-03-05T12:00:00"
 SOURCES = {"polar fill": None, "history": None, "SDO": (139.1, -7.25, 1.48e11),
@@ -67,3 +77,37 @@ def layers(shape=(90, 180), sources=SOURCES):
     observed = mu >= 0.25
     return {"SOURCE": source.astype(np.int16), "WEIGHT": np.where(observed, mu ** 4, 0).astype(np.float32),
             "MU": np.where(observed, mu, 0).astype(np.float32), "AGE": np.where(observed, 0, 300).astype(np.float32)}
+
+
+def magnetogram(sun, name, time, size, generated=False, data=None):
+    """What an observer sees of a synthetic Sun, registered, as `Magnetogram`; `data` (H, W) in place of the truth."""
+    observer = observer_at(name, time)
+    image = sun.magnetogram(observer, time, size) if data is None else data
+    disk = registered_disk(image.shape)
+    placed = Disk(disk.shape, disk.centre, disk.scale, angular_radius(observer.distance * AU_METRES))
+    place = Place(name, time, observer.longitude, observer.latitude, observer.radii, generated)
+    return Magnetogram(place, np.where(disk.mask(), image, np.float32(np.nan)).astype(np.float32), placed,
+                       source=f"{name}_{time:%Y%m%d_%H%M}{'_AI' if generated else ''}.fits")
+
+
+def strips(images, recipe):
+    """Magnetograms on the rows of a map."""
+    return [project(image, recipe.columns, recipe.rows, mu_limit=recipe.mu_limit, mu_power=recipe.mu_power)
+            for image in images]
+
+
+def product(path, sun, name, time, size=64, **cards):
+    """A file as pix2pixCC_Test.py writes it, of the true field of what an observer sees."""
+    observer = observer_at(name, time)
+    cube = sky_header(Camera.registered(size), observer, time)
+    cube["NAXIS"], cube["NAXIS1"], cube["NAXIS2"] = 2, size, size
+    channel = Channel.euv(f"STEREO/EUVI-{name[-1]} 171", time.isoformat(timespec="seconds"))
+    header = product_header(cube, [channel], checkpoint="9_G.pt", checkpoint_sha256="0" * 64, iteration=9)
+    header.update(cards)
+    write_product(path, sun.magnetogram(observer, time, size), header)
+
+
+def hmi(folder, sun, times, size=128):
+    """Raw HMI files of a synthetic Sun."""
+    return write_raw(folder, times=times, spacecraft=["SDO"], size=size, passbands=[], seed=sun.seed, n_workers=1,
+                     progress=False)
