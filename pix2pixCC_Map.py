@@ -97,7 +97,9 @@ if __name__ == "__main__":
     make_parser().parse_args()              # --help and mistyped flags are answered before the rest is loaded
 limit_spinning()
 
+import contextlib
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
@@ -106,10 +108,12 @@ from functools import partial
 from pathlib import Path
 
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
 from tqdm import tqdm
 
 from pix2pixcc.generation.output import Output
 from pix2pixcc.generation.sources import Loaded, Unreadable, find_sources, load_source
+from pix2pixcc.images.fits import open_image
 from pix2pixcc.model import FarsideModel
 from pix2pixcc.parallel.workers import in_parallel
 from pix2pixcc.training.folder import RunFolder
@@ -247,7 +251,8 @@ def do(task: Task) -> Outcome:
         whole = read_map(task.path) if kept else make_map(plan, task.recipe)
         if not kept:
             write_map(task.path, whole, {KEY_CARD: (key, "of inputs and settings")})
-        return Outcome(plan, "kept" if _finish(task, whole, fresh=not kept) else "made")
+        all_there = _finish(task, whole, fresh=not kept)
+        return Outcome(plan, "kept" if kept and all_there else "made")
     except UserError as error:
         return Outcome(plan, "skipped", str(error))
     except (MemoryError, KeyboardInterrupt):
@@ -257,10 +262,12 @@ def do(task: Task) -> Outcome:
 
 
 def _key_of(path: Path) -> str | None:
-    try:
-        return fits.getheader(path).get(KEY_CARD)
-    except Exception:                       # missing or damaged: made again
-        return None
+    """Return the key of a map that is there; None if it is not, or is damaged, and must be made again."""
+    with contextlib.suppress(UserError), warnings.catch_warnings(action="ignore", category=AstropyUserWarning):
+        read_map(path)                      # its last extension, too, is whole
+        with open_image(path) as hdu:
+            return hdu.header.get(KEY_CARD)
+    return None
 
 
 def _finish(task: Task, whole: WholeSunMap, *, fresh: bool) -> bool:

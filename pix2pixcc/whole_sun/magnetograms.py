@@ -12,7 +12,7 @@ from astropy.io import fits
 from pix2pixcc.images.files import Image, image_of
 from pix2pixcc.images.fits import open_image
 from pix2pixcc.solar.geometry import LIMB, RSUN_METRES, Disk, disk_of_header
-from pix2pixcc.solar.headers import registered_header
+from pix2pixcc.solar.headers import registered_header, sunpy_map
 from pix2pixcc.solar.instruments import spacecraft_of
 from pix2pixcc.solar.observations import MAGNETIC_UNITS, calibrate, no_line_of_sight_field, observation_of, parse_utc
 from pix2pixcc.solar.orbits import earth_carrington_longitude
@@ -99,7 +99,7 @@ def place_of(header: fits.Header, path: str | os.PathLike | None = None) -> tupl
     generated = str(header.get("CONTENT", "")).startswith(GENERATED)
     _refuse_other(header, path, generated)
     if not all(keyword in header for keyword in ("HGLN_OBS", "HGLT_OBS", "DSUN_OBS", "DATE-AVG")):
-        found = registered_header(header, 64)      # from any other coordinates, by SunPy
+        found = registered_header(header, 64, sunpy_map(header, path))      # from any other coordinates, by SunPy
         for keyword in ("HGLN_OBS", "HGLT_OBS", "DSUN_OBS", "DATE-OBS", "DATE-AVG"):
             header[keyword] = found[keyword]
     try:
@@ -180,7 +180,7 @@ def magnetogram_of(image: Image, size: int) -> Magnetogram:
     data = image.data[0]
     if not place.generated and "CHAN1" not in header:
         return _observed(data, header, place, path, size)
-    disk = disk_of_header(header, data.shape)
+    disk = _disk_of(header, data.shape, path)
     return Magnetogram(place, np.where(disk.mask(LIMB), data, np.float32(np.nan)), disk, source=path.name)
 
 
@@ -193,4 +193,14 @@ def _observed(data: np.ndarray, header: fits.Header, place: Place, path: Path, s
             raise UserError(f"{path}: {problem}")
         data = calibrate(observation)
     data, header = register(data, header, min(size, max(data.shape)), path)
-    return Magnetogram(place, data, disk_of_header(header, data.shape), source=path.name)
+    return Magnetogram(place, data, _disk_of(header, data.shape, path), source=path.name)
+
+
+def _disk_of(header: fits.Header, shape: tuple[int, int], path: Path) -> Disk:
+    """Return the disk of an image, or refuse one that does not lie in it."""
+    disk = disk_of_header(header, shape)
+    if not (4 < disk.radius < 4 * max(shape) and np.abs(disk.centre).max() < 4 * max(shape)):
+        raise UserError(f"{path}: by its header the Sun has a radius of {disk.radius:.3g} pixels around "
+                        f"{disk.centre[0]:.3g}, {disk.centre[1]:.3g} in an image of {shape[1]} x {shape[0]}: mend "
+                        "CDELT, CRPIX and CRVAL, or leave the file out")
+    return disk

@@ -186,7 +186,13 @@ def _nearest(time: datetime, entries: Sequence[Entry], near: timedelta) -> list[
 
 @lru_cache(maxsize=_STRIPS)
 def _strip(path: str, state: tuple[int, int], recipe: Recipe, *, history: bool) -> Strip:
-    magnetogram = read_magnetogram(path, side_for(recipe.columns, history=history))
+    try:
+        magnetogram = read_magnetogram(path, side_for(recipe.columns, history=history))
+    except MemoryError:
+        raise
+    except Exception as error:              # headers can be wrong in any way, and SunPy and wcslib raise anything
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        raise UserError(reason if path in reason else f"{path}: {reason}") from error
     return project(magnetogram, recipe.columns, recipe.rows, mu_limit=recipe.mu_limit, mu_power=recipe.mu_power)
 
 
