@@ -111,12 +111,8 @@ from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 from tqdm import tqdm
 
-from pix2pixcc.generation.output import Output
-from pix2pixcc.generation.sources import Loaded, Unreadable, find_sources, load_source
 from pix2pixcc.images.fits import open_image
-from pix2pixcc.model import FarsideModel
 from pix2pixcc.parallel.workers import in_parallel
-from pix2pixcc.training.folder import RunFolder
 from pix2pixcc.whole_sun.corona_files import read_corona, write_corona
 from pix2pixcc.whole_sun.exports import export_gong, export_hipft, hdf5, write_hipft_index
 from pix2pixcc.whole_sun.figures import whole_sun_page
@@ -194,6 +190,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def generate(opt: argparse.Namespace, out: Path) -> tuple[list[str], int]:
     """Generate the farside with a trained model; return the folder of the products, and how many inputs were bad."""
+    from pix2pixcc.generation.output import Output  # these import torch, which maps alone do not need
+    from pix2pixcc.generation.sources import Loaded, Unreadable, find_sources, load_source
+    from pix2pixcc.model import FarsideModel
+    from pix2pixcc.training.folder import RunFolder
+
     if not opt.farside:
         raise UserError("--dataset_name generates the farside from --farside: say where the EUVI images are")
     device = None if opt.gpu_ids == 0 else "cpu" if opt.gpu_ids < 0 else f"cuda:{opt.gpu_ids}"

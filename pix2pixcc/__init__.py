@@ -194,12 +194,16 @@ def synchronic_map(frontside: Any, farside: Any = (), history: Any = (), *, time
     >>> whole = pix2pixcc.synchronic_map("hmi.M_720s.20110305_120000_TAI.fits", [farside_a, farside_b], old_hmi_files)
     >>> whole.plot()
     """
-    from pix2pixcc.generation.inputs import cube
     from pix2pixcc.whole_sun.making import whole_sun_map
     from pix2pixcc.whole_sun.maps import Recipe
 
+    def image_of(given: Any) -> Image:
+        from pix2pixcc.generation.inputs import cube  # imports torch, which paths do not need
+
+        return cube(given, 1)
+
     return whole_sun_map(_listed(frontside), _listed(farside), _listed(history), time,
-                         Recipe.of(shape, merge, **choices), lambda given: cube(given, 1))
+                         Recipe.of(shape, merge, **choices), image_of)
 
 
 def _listed(given: Any) -> list:

@@ -36,7 +36,8 @@ def whole_sun_map(frontside: Sequence[Any], farside: Sequence[Any], history: Seq
             magnetogram = read_magnetogram(given, size)
         else:
             magnetogram = magnetogram_of(image_of(given), size)
-        return project(magnetogram, recipe.columns, recipe.rows, mu_limit=recipe.mu_limit, mu_power=recipe.mu_power)
+        return project(magnetogram, recipe.columns, recipe.rows, mu_limit=recipe.mu_limit, mu_power=recipe.mu_power,
+                       order=1 if history else 3)
 
     fronts, fars = [strip(given) for given in frontside], [strip(given) for given in farside]
     time = fronts[0].place.time if time is None else time

@@ -193,7 +193,8 @@ def _strip(path: str, state: tuple[int, int], recipe: Recipe, *, history: bool) 
     except Exception as error:              # headers can be wrong in any way, and SunPy and wcslib raise anything
         reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         raise UserError(reason if path in reason else f"{path}: {reason}") from error
-    return project(magnetogram, recipe.columns, recipe.rows, mu_limit=recipe.mu_limit, mu_power=recipe.mu_power)
+    return project(magnetogram, recipe.columns, recipe.rows, mu_limit=recipe.mu_limit, mu_power=recipe.mu_power,
+                   order=1 if history else 3)
 
 
 @lru_cache(maxsize=4 * _STRIPS)

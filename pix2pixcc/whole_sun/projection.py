@@ -82,12 +82,14 @@ def side_for(columns: int, *, history: bool) -> int:
     return min(4096, max(256, side // 2 if history else side))
 
 
-def project(image: Magnetogram, columns: int, rows: int, *, mu_limit: float, mu_power: float) -> Strip:
+def project(image: Magnetogram, columns: int, rows: int, *, mu_limit: float, mu_power: float, order: int = 3) -> Strip:
     """Return the radial field of a magnetogram on the rows of a map.
 
     The field is taken to be radial, so it is the line-of-sight field divided by mu, the cosine of the heliocentric
     angle (Svalgaard, Duvall & Scherrer 1978, Solar Phys. 58, 225). It is weighted by mu ** `mu_power`: with 2 by
     the inverse of the noise's variance, which the division raises; HipFT takes 4. Places below `mu_limit` are left out.
+    `order` is that of the interpolating spline: 1 takes half as long as 3, and loses a percent or two of the unsigned
+    flux.
     """
     place = image.place
     sine = _middles(rows * FINER, -1, 1)[:, None]
@@ -108,7 +110,7 @@ def project(image: Magnetogram, columns: int, rows: int, *, mu_limit: float, mu_
     seen = (mu >= mu_limit) & _is_near_valid(is_valid, row, column)
     mu = np.where(seen, mu, 1)
     weight = np.where(seen, mu ** np.float32(mu_power), 0)
-    field = np.where(seen, map_coordinates(np.where(is_valid, image.data, 0), [row, column], order=3,
+    field = np.where(seen, map_coordinates(np.where(is_valid, image.data, 0), [row, column], order=order,
                                            output=np.float32) / mu, 0)
     variance = np.zeros_like(field)
     if image.sigma is not None:
