@@ -115,7 +115,8 @@ def main(argv: list[str] | None = None) -> int | None:
     names = plan.training_names(request) if is_training else plan.farside_names(request)
 
     try:
-        records = index_archive(opt.raw, out / INDEX_NAME, n_workers=opt.n_workers, exclude=out)
+        records = index_archive(opt.raw, out / INDEX_NAME, n_workers=opt.n_workers, exclude=out,
+                                    shard=(part, parts))
     except KeyboardInterrupt as stop:
         print("stopped while reading headers; repeat the command to go on", file=sys.stderr)
         return stop_status(stop)

@@ -94,7 +94,8 @@ def generate_with(opt: Namespace, ranks: Ranks, folder: RunFolder, record: RunRe
                             as_trained=record is not None and opt.data_format_target == truth_formats[0])
     sources, missing = ranks.on_first(lambda: find_sources(
         opt.input_dir_test, opt.data_format_input, opt.input_ch, described=description.channels,
-        size=description.size, data_size=opt.data_size, tolerance=opt.tolerance, n_workers=opt.n_workers))
+        size=description.size, data_size=opt.data_size, tolerance=opt.tolerance, n_workers=opt.n_workers,
+            index_path=folder.generated / "headers.jsonl"))
     for line in missing:
         ranks.say(line)
     ranks.say(f"{len(sources)} inputs, {len(iterations)} checkpoints of {folder.path}, "

@@ -16,6 +16,7 @@ from pix2pixcc.images.cubes import Channel
 from pix2pixcc.images.files import Image
 from pix2pixcc.networks import Generator
 from pix2pixcc.pipeline import Scaling, pad_to_multiple
+from pix2pixcc.preparation.settings import TOLERANCE_MINUTES
 from pix2pixcc.training.checkpoints import load_weights
 from pix2pixcc.training.data import ScalingFlags
 from pix2pixcc.training.folder import RunFolder
@@ -168,7 +169,8 @@ class FarsideModel:
             generated = self.generator(input.to(self.device))
         return generated.float().cpu()
 
-    def __call__(self, *images: Any, tolerance: float = 30.0) -> FarsideMagnetogram | list[FarsideMagnetogram]:
+    def __call__(self, *images: Any,
+                 tolerance: float = TOLERANCE_MINUTES["farside"]) -> FarsideMagnetogram | list[FarsideMagnetogram]:
         """Make magnetograms of EUV images.
 
         Parameters

@@ -11,6 +11,7 @@ import pix2pixCC_Prepare
 import pix2pixCC_Simulate
 from pix2pixcc import options
 from pix2pixcc.options import parse, train_parser
+from pix2pixcc.preparation.settings import TOLERANCE_MINUTES
 from pix2pixcc.utils import VERSION
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,6 +81,10 @@ def test_a_wrong_flag_is_one_message_and_status_2(argv, message, capsys):
         parse(train_parser(), argv)
     error = capsys.readouterr().err
     assert stop.value.code == 2 and message in error and len(error.splitlines()) == 2
+
+
+def test_the_two_ways_from_raw_files_to_magnetograms_choose_the_same_images():
+    assert options.test_parser().get_default("tolerance") == TOLERANCE_MINUTES["farside"]
 
 
 @pytest.mark.parametrize("make_parser", [train_parser, options.test_parser, pix2pixCC_Prepare.make_parser,

@@ -1,6 +1,7 @@
 """How each generated image is written: its file, its header and its preview; and which are there already."""
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from pix2pixcc.visuals.sheets import preview, sample_sheet
 from pix2pixcc.visuals.story import story
 
 KEY_CARD = "GENKEY"             # digest of all that decides about the values and the header of an output
+LIST = "written.jsonl"          # the keys of files without a header: name, time of modification, both keys
 PREVIEW_CARD = "PREVKEY"        # the same of the preview that was drawn of it
 
 
@@ -85,21 +87,38 @@ class Output:
     def is_finished(self, source: Source) -> bool:
         """Return whether a source's output and its preview are there, as they would be written again.
 
-        The header of a FITS file says it. A file of another format must be newer than the weights and the input.
+        The header of a FITS file says it; of other formats, a list in the folder.
         """
         path, state = self.path(source), source.state()
         if not path.is_file() or (self.image_mode is not None and not self.preview_path(source).is_file()):
             return False
         if self.data_format not in FITS_FORMATS:
-            older = [os.stat(self.provenance["checkpoint"]).st_mtime_ns, *(changed for _, _, changed in state)]
-            return path.stat().st_mtime_ns > max(older)
-        try:
-            with open_image(path) as hdu:
-                keys = hdu.header.get(KEY_CARD), hdu.header.get(PREVIEW_CARD)
-        except UserError:
-            return False
+            keys = self._listed().get((path.name, path.stat().st_mtime_ns), (None, None))
+        else:
+            try:
+                with open_image(path) as hdu:
+                    keys = hdu.header.get(KEY_CARD), hdu.header.get(PREVIEW_CARD)
+            except UserError:
+                return False
         is_same_preview = self.image_mode is None or keys[1] == self._preview_key(source)
         return keys[0] == self._key(state) and is_same_preview
+
+    def _listed(self) -> dict[tuple[str, int], tuple[str | None, str | None]]:
+        """Return the keys of files without a header, by name and time of modification, as `_list` wrote them."""
+        listed = {}
+        with contextlib.suppress(OSError), open(self.folder / LIST, encoding="utf-8") as lines:
+            for line in lines:
+                with contextlib.suppress(ValueError):      # a line that is not whole, of a run that was killed
+                    name, written, *keys = json.loads(line)
+                    listed[name, written] = keys[0], keys[1]
+        return listed
+
+    def _list(self, path: Path, loaded: Loaded) -> None:
+        """Remember the keys of a file without a header; a line is written at once, whoever else writes."""
+        preview_key = None if self.image_mode is None else self._preview_key(loaded.source)
+        line = json.dumps([path.name, path.stat().st_mtime_ns, self._key(loaded.state), preview_key])
+        with open(self.folder / LIST, "a", encoding="utf-8") as file:
+            file.write(line + "\n")
 
     def _key(self, state: FileState) -> str:
         """Return a digest of the weights, the settings and the input: the same key, the same file."""
@@ -139,6 +158,8 @@ class Output:
                 written.remove(card, ignore_missing=True)      # they speak of the input
             self._set_keys(written, loaded)
             write_image(path, values, written, bits=self.bits)
+            if self.data_format not in FITS_FORMATS:
+                self._list(path, loaded)
             if self.image_mode is not None:
                 sample_sheet(self.preview_path(loaded.source), loaded.image.data, None, values, channels, header=header)
 

@@ -18,7 +18,7 @@ from pix2pixcc.images.cubes import Channel
 from pix2pixcc.images.files import Image, list_images, read_image
 from pix2pixcc.pipeline import pad_to_multiple
 from pix2pixcc.preparation.cubes import prepare_group, stem_of_group
-from pix2pixcc.preparation.index import Record, find_files, index_archive
+from pix2pixcc.preparation.index import CUBE, Record, find_files, index_archive
 from pix2pixcc.preparation.pairing import Group, describe_missing, farside_channels, farside_groups
 from pix2pixcc.solar.observations import Observation, identify, read_header, read_observation
 from pix2pixcc.utils import FITS_FORMATS, UserError, format_of, natural_key, stem_of
@@ -73,7 +73,8 @@ def prepared_image(group: Group, size: int, read: Callable[[str], Observation] =
 
 
 def raw_sources(records: Sequence[Record], channels: Sequence[Channel], *, size: int, tolerance: float, where: str,
-                read: Callable[[str], Observation] = read_observation) -> tuple[list[Source], list[str]]:
+                read: Callable[[str], Observation] = read_observation,
+                may_be_none: bool = False) -> tuple[list[Source], list[str]]:
     """Return the farside times of raw EUVI images (and of AIA and HMI images for a frontside reference).
 
     Parameters
@@ -86,6 +87,8 @@ def raw_sources(records: Sequence[Record], channels: Sequence[Channel], *, size:
         Minutes within which passbands belong together.
     where, read
         Where the images are, for messages, and what reads the image of a record's path.
+    may_be_none : bool
+        Whether it is no error that no time is complete.
 
     Returns
     -------
@@ -114,7 +117,7 @@ def raw_sources(records: Sequence[Record], channels: Sequence[Channel], *, size:
                for source, name in zip(sources, prefixed, strict=True)]
     lines = describe_missing(missing)
     lines += [f"skipped {record.path}: {record.problem}" for record in records if record.problem]
-    if not sources:
+    if not sources and not may_be_none:
         nothing = f"{where}: no time has all that this model needs, {', '.join(wanted)}"
         raise UserError("\n".join([nothing, *lines[:20]]))
     _refuse_equal_names(sources)
@@ -132,8 +135,9 @@ def _refuse_equal_names(sources: Sequence[Source]) -> None:
 
 
 def find_sources(folder: str, data_format: str, channels: int, *, described: list[Channel] | None, size: int | None,
-                 data_size: int | None, tolerance: float, n_workers: int) -> tuple[list[Source], list[str]]:
-    """Return what to generate from in a folder, as `raw_sources`: its raw files, in any nesting, or its images.
+                 data_size: int | None, tolerance: float, n_workers: int,
+                 index_path: str | os.PathLike | None = None) -> tuple[list[Source], list[str]]:
+    """Return what to generate from in a folder, as `raw_sources`: raw files and cubes in any nesting, or its images.
 
     Parameters
     ----------
@@ -148,6 +152,8 @@ def find_sources(folder: str, data_format: str, channels: int, *, described: lis
         Minutes within which raw files of several passbands belong together.
     n_workers : int
         Processes that read headers.
+    index_path : path, optional
+        Where the headers of raw files are remembered.
 
     Raises
     ------
@@ -156,15 +162,23 @@ def find_sources(folder: str, data_format: str, channels: int, *, described: lis
         name.
     """
     side = data_size or size
-    if described and side and data_format in FITS_FORMATS and holds_raw_files(folder, data_format):
-        records = index_archive([folder], n_workers=n_workers)
-        return raw_sources(records, described, size=side, tolerance=tolerance, where=folder)
     read = partial(_read_cube, count=channels, described=described, size=side,
                    size_of="--data_size says" if data_size else "this model was trained on")
-    sources = [Source(stem_of(path), str(path), partial(read, path), (str(path),))
-               for path in list_images(folder, data_format)]
+
+    def sources_of(paths: Iterable[Path]) -> list[Source]:
+        return [Source(stem_of(path), str(path), partial(read, path), (str(path),)) for path in paths]
+
+    if not (described and side and data_format in FITS_FORMATS and holds_raw_files(folder, data_format)):
+        sources, missing = sources_of(list_images(folder, data_format)), list[str]()
+    else:
+        records = index_archive([folder], index_path, n_workers=n_workers)
+        sources = sources_of(Path(record.path) for record in records if record.problem == CUBE)
+        raw = [record for record in records if record.problem != CUBE]
+        found, missing = raw_sources(raw, described, size=side, tolerance=tolerance, where=folder,
+                                     may_be_none=bool(sources))
+        sources += found
     _refuse_equal_names(sources)
-    return sources, []
+    return sources, missing
 
 
 def _read_cube(path: Path, *, count: int, described: list[Channel] | None, size: int | None, size_of: str) -> Image:

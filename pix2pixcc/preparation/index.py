@@ -17,7 +17,7 @@ from datetime import datetime
 from astropy.io import fits
 from tqdm import tqdm
 
-from pix2pixcc.images.fits import is_number
+from pix2pixcc.images.fits import is_number, open_image
 from pix2pixcc.parallel.workers import in_parallel
 from pix2pixcc.preparation.settings import RULES
 from pix2pixcc.solar.headers import registered_header
@@ -30,6 +30,7 @@ from pix2pixcc.utils import UserError, atomic_path
 
 RAW_SUFFIXES = (".fits", ".fts", ".fit", ".fits.gz", ".fts.gz", ".fit.gz", ".fz")
 PRELOAD = ("pix2pixcc.preparation.cubes", "sunpy.map")      # what workers need and takes seconds to import
+CUBE = "a prepared cube, not a raw observation"
 _SAVE_EVERY_S = 60.0               # an interrupted scan loses at most this much
 
 
@@ -109,15 +110,21 @@ def read_record(record: Record) -> Record:
     try:
         header = read_header(record.path)
     except UserError as error:
-        return replace(record, problem=without_path(str(error), record.path))
+        return replace(record, problem=CUBE if _is_cube(record.path) else without_path(str(error), record.path))
     return record_of_header(record, header)
+
+
+def _is_cube(path: str) -> bool:
+    with contextlib.suppress(UserError), open_image(path) as hdu:
+        return "CHAN1" in hdu.header
+    return False
 
 
 def record_of_header(record: Record, header: fits.Header) -> Record:
     """Say what the image of a header is, or what is wrong with it; `record` says where it lies."""
     try:
         if "CHAN1" in header:
-            return replace(record, problem="a prepared cube, not a raw observation")
+            return replace(record, problem=CUBE)
         identified = identify(header, record.path)
         if identified is None:
             return replace(record, problem=foreign_problem(header, record.path))
@@ -180,17 +187,40 @@ def save_index(path: str | os.PathLike, records: Iterable[Record]) -> None:
 
 
 def index_archive(folders: Iterable[str | os.PathLike[str]], index_path: str | os.PathLike | None = None, *,
-                  n_workers: int = 1, exclude: str | os.PathLike[str] | None = None,
-                  progress: bool = True) -> list[Record]:
-    """Return a record of every FITS file under `folders`, as `find_files` does, read or remembered at `index_path`."""
+                  n_workers: int = 1, exclude: str | os.PathLike[str] | None = None, progress: bool = True,
+                  shard: tuple[int, int] = (1, 1)) -> list[Record]:
+    """Return a record of every FITS file under `folders`, as `find_files` does, read or remembered at `index_path`.
+
+    Of several jobs that begin together, each reads another part of the files first, `shard` (its number, how many), and
+    then what the others have not remembered at `index_path` by then.
+    """
     files = find_files(folders, exclude)
+    number, parts = shard
+    ends = [len(files) * k // parts for k in range(parts + 1)]
+    known: dict[str, Record] = {}
+    for k in range(parts):
+        part = (number - 1 + k) % parts
+        known |= _remembered(files, index_path) if index_path or not k else {}
+        share = files[ends[part]:ends[part + 1]]
+        known |= _read([file for file in share if file.path not in known], index_path, n_workers, progress)
+    return [known[file.path] for file in files]
+
+
+def _remembered(files: Iterable[Record], index_path: str | os.PathLike | None) -> dict[str, Record]:
+    """Return what is remembered of files that have not changed since."""
     remembered = load_index(index_path) if index_path else {}
-    known = {file.path: record for file in files if (record := remembered.get(file.path)) is not None
-             and (record.size, record.mtime) == (file.size, file.mtime)}
-    unread = [file for file in files if file.path not in known]
+    return {file.path: record for file in files if (record := remembered.get(file.path)) is not None
+            and (record.size, record.mtime) == (file.size, file.mtime)}
+
+
+def _read(unread: list[Record], index_path: str | os.PathLike | None, n_workers: int,
+          progress: bool) -> dict[str, Record]:
+    """Read headers, and remember them at `index_path` while that goes on."""
     fresh: dict[str, Record] = {}
+    if not unread:
+        return fresh
     results = in_parallel(read_record, unread, n_workers, block=64, preload=PRELOAD)
-    hidden, saved = None if progress and unread else True, time.monotonic()
+    hidden, saved = None if progress else True, time.monotonic()
     try:
         for record in tqdm(results, "headers", len(unread), unit="file", disable=hidden):
             fresh[record.path] = record
@@ -199,7 +229,6 @@ def index_archive(folders: Iterable[str | os.PathLike[str]], index_path: str | o
                 saved = time.monotonic()
     finally:
         results.close()
-        if index_path and unread:
+        if index_path:
             save_index(index_path, fresh.values())
-    known |= fresh
-    return [known[file.path] for file in files]
+    return fresh

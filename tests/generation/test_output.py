@@ -165,13 +165,24 @@ def test_a_damaged_output_is_not_finished(tmp_path):
     assert not output.is_finished(source_of(tmp_path))
 
 
-@pytest.mark.parametrize("newer", ["5_G.pt", "sun.fits"])
-def test_an_output_without_a_header_is_finished_if_it_is_newer_than_weights_and_input(tmp_path, newer):
-    output, source = output_of(tmp_path, data_format="npy"), source_of(tmp_path)
-    for name in ("5_G.pt", "sun.fits"):
-        os.utime(tmp_path / name, ns=(10, 10))
-    output.path(source).touch()
-    os.utime(output.path(source), ns=(20, 20))
-    assert output.is_finished(source)
-    os.utime(tmp_path / newer, ns=(30, 30))
+@pytest.mark.parametrize("change", ["input", "weights", "scale", "file", "list"])
+def test_an_output_without_a_header_is_finished_while_it_would_be_written_again(tmp_path, change):
+    source = source_of(tmp_path)
+    output = output_of(tmp_path, data_format="npy")
+    loaded = Loaded(source, torch.zeros(1, 32, 32), (...,), Image(np.zeros((1, 32, 32), np.float32), None, None, False),
+                    source.state())
+    assert not output.is_finished(source)
+    output.write(loaded, torch.full((1, 32, 32), 0.1))
+    assert output.is_finished(source) and output_of(tmp_path, data_format="npy").is_finished(source)
+    if change == "input":
+        (tmp_path / "sun.fits").write_bytes(b"another")
+    elif change == "weights":
+        output = output_of(tmp_path, data_format="npy",
+                           provenance=output.provenance | {"checkpoint_sha256": "1" * 64})
+    elif change == "scale":
+        output = output_of(tmp_path, data_format="npy", save_scale=2.0)
+    elif change == "file":                                  # by another program
+        os.utime(output.path(source), ns=(10, 10))
+    else:
+        (tmp_path / "written.jsonl").write_text('["sun_AI.npy", 1')
     assert not output.is_finished(source)

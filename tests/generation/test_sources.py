@@ -81,6 +81,34 @@ def test_what_a_model_of_three_passbands_lacks_is_listed(raw):
         "2011-02-15T00:14 STEREO-B lacks STEREO/EUVI-B 304, STEREO/EUVI-B 195: there is no good image at all"]
 
 
+def test_a_folder_of_cubes_and_raw_files_gives_both(raw):
+    inputs, _ = write_cubes(raw / "data", count=2)
+    for path in inputs.glob("*.fits"):
+        shutil.copy(path, raw)
+    shutil.rmtree(raw / "data")
+    sources, missing = find(raw, size=48)
+    names = {source.name for source in sources}
+    assert names == {"sun_20110301_120403", "sun_20110302_120403", "secchi_l0_a", "secchi_l0_b"}
+    assert not any("cube" in line for line in missing)
+    assert all(source.read().data.shape == (1, 48, 48) for source in sources)
+    for path in raw.glob("secchi_*"):
+        path.unlink()
+    sources, _ = find(raw, size=48)                        # one raw file is left, of AIA, which makes no farside
+    assert len(sources) == 2
+
+
+def test_headers_of_raw_files_are_remembered_where_told(raw, monkeypatch):
+    index = raw / "run" / "headers.jsonl"
+    found = [find_sources(str(raw), "fits", 1, described=EUV, size=64, data_size=None, tolerance=30, n_workers=0,
+                          index_path=index)[0] for _ in range(2)]
+    assert [source.name for source in found[0]] == [source.name for source in found[1]]
+    opened = []
+    monkeypatch.setattr("pix2pixcc.preparation.index.read_header", opened.append)
+    find_sources(str(raw), "fits", 1, described=EUV, size=64, data_size=None, tolerance=30, n_workers=0,
+                 index_path=index)
+    assert opened == []
+
+
 def test_a_raw_file_whose_header_forbids_its_use_is_named_and_the_others_are_done(raw):
     with fits.open(raw / "secchi_l0_b.fits", mode="update") as hdus:
         hdus[0].header["LEDCOLOR"] = "BLUE"

@@ -7,6 +7,7 @@ import shutil
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import numpy as np
 import pytest
 from astropy.io import fits
 
@@ -146,3 +147,41 @@ def test_the_output_within_the_archive_is_not_taken_for_raw_files(raw):
     shutil.copy(raw / "SDO" / "aia.fit", raw / "out")
     assert len(index_archive([raw], exclude=raw / "out", progress=False)) == 5
     assert len(index_archive([raw], exclude=raw, progress=False)) == 6
+
+
+def test_jobs_that_begin_together_each_read_another_part_first(tmp_path, monkeypatch):
+    """And of the rest what the others have not remembered by then: here, all have read their own part by then."""
+    (tmp_path / "raw").mkdir()
+    for number in range(12):
+        fits.PrimaryHDU(np.ones((2, 2), np.float32)).writeto(tmp_path / "raw" / f"{number:02}.fits")
+    index, read = tmp_path / "headers.jsonl", []
+    read_record = archive.read_record
+
+    def reading(record):
+        read.append(os.path.basename(record.path))
+        return read_record(record)
+
+    monkeypatch.setattr(archive, "read_record", reading)
+    files = find_files([tmp_path / "raw"])
+    others = [read_record(record) for record in files[:4] + files[8:]]
+    load = archive.load_index
+
+    def meanwhile(path):
+        """What another job remembers once this one has read its own part."""
+        if len(read) == 4:
+            with monkeypatch.context() as patch:
+                patch.setattr(archive, "load_index", load)
+                save_index(path, others)
+        return load(path)
+
+    monkeypatch.setattr(archive, "load_index", meanwhile)
+    records = index_archive([tmp_path / "raw"], index, shard=(2, 3))
+    assert read == [f"{number:02}.fits" for number in range(4, 8)]
+    assert [record.path for record in records] == [record.path for record in files]
+    monkeypatch.setattr(archive, "load_index", load)
+    index.unlink()
+    read.clear()
+    assert index_archive([tmp_path / "raw"], index, shard=(3, 3)) == records
+    assert sorted(read) == [f"{number:02}.fits" for number in range(12)] and read[0] == "08.fits"
+    read.clear()
+    assert index_archive([tmp_path / "raw"], index, shard=(1, 3)) == records and read == []
