@@ -206,8 +206,8 @@ def _check_exports(opt: argparse.Namespace) -> None:
 
 def generate(opt: argparse.Namespace, out: Path) -> tuple[list[str], int]:
     """Generate the farside with a trained model; return the products' paths, and how many inputs were bad."""
-    if not opt.farside:
-        raise UserError("--dataset_name generates the farside from --farside: say where the EUVI images are")
+    if not opt.farside or not all(Path(folder).is_dir() for folder in opt.farside):
+        raise UserError("--dataset_name generates the farside from --farside: give the folders of EUVI images there")
     device = None if opt.gpu_ids == 0 else "cpu" if opt.gpu_ids < 0 else f"cuda:{opt.gpu_ids}"
     model = FarsideModel.of_run(RunFolder(opt.dataset_name).path, opt.iteration, average=opt.average, device=device)
     description = model.description

@@ -138,12 +138,19 @@ def _axes(chart: GenericMap, path: str | os.PathLike):
     width = columns * abs(float(wcs.wcs.cdelt[0]))
     if abs(width - 360) > 1.5 * abs(float(wcs.wcs.cdelt[0])):
         raise UserError(f"{path}: it covers {width:.0f} degrees of longitude, not 360: give a map of the whole Sun")
+    in_sine = chart.coordinate_system.axis2.endswith("CEA")
+    height = rows * abs(float(wcs.wcs.cdelt[1])) / (math.degrees(2) if in_sine else 180)
+    if height < 1 - 1.5 / rows:
+        raise UserError(f"{path}: it covers {height:.0%} of the Sun in latitude: give a map of the whole Sun")
+    is_too_high = in_sine and height > 1 + 1.5 / rows      # CDELT2 of MDI's small charts, which go from pole to pole
     west = math.copysign(1.0, float(wcs.wcs.cdelt[0]))
 
     def column_of(longitude: np.ndarray) -> np.ndarray:
         return first + west * (longitude - offset - middle) * scale
 
     def row_of(latitude: np.ndarray) -> np.ndarray:
+        if is_too_high:
+            return (np.sin(np.radians(latitude)) + 1) * rows / 2 - 0.5
         pixels = wcs.wcs_world2pix(np.full(len(latitude), middle), latitude, 0)[1]
         return np.clip(pixels, 0, rows - 1)
 
