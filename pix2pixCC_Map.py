@@ -12,7 +12,7 @@ synchronic_<time>_pfss.fits and .json. Repeat a stopped command to go on.
 from __future__ import annotations
 
 import argparse
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pix2pixcc.options import COUNT, POSITIVE, at_least, command_parser, share
 from pix2pixcc.utils import UserError, leave_when_asked, limit_spinning, run_command
@@ -87,8 +87,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _time(text: str) -> datetime:
     try:
-        return datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=None)
-    except ValueError as error:
+        time = datetime.fromisoformat(text)
+        return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+    except (ValueError, OverflowError) as error:
         raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2011-03-05T12:00") from error
 
 
@@ -107,17 +108,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from astropy.io import fits
 from astropy.utils.exceptions import AstropyUserWarning
 from tqdm import tqdm
 
 from pix2pixcc.images.fits import open_image
 from pix2pixcc.parallel.workers import in_parallel
 from pix2pixcc.whole_sun.corona_files import read_corona, write_corona
-from pix2pixcc.whole_sun.exports import export_gong, export_hipft, hdf5, write_hipft_index
+from pix2pixcc.whole_sun.exports import GONG_SHAPE, export_gong, export_hipft, hdf5, write_hipft_index
 from pix2pixcc.whole_sun.figures import whole_sun_page
-from pix2pixcc.whole_sun.maps import Recipe, WholeSunMap, read_map, verify_map, write_map
-from pix2pixcc.whole_sun.pfss import corona_of, solver
+from pix2pixcc.whole_sun.maps import LEFT_OUT, Recipe, WholeSunMap, read_map, verify_map, write_map
+from pix2pixcc.whole_sun.pfss import Corona, corona_of, solver
 from pix2pixcc.whole_sun.planning import PRELOAD, Entry, Plan, find_entries, make_map, plan_of, times_of
 
 KEY_CARD = "GENKEY"
@@ -137,23 +137,19 @@ class Task:
     exports: tuple[str, ...]
     figures: bool
 
-    @property
-    def path(self) -> Path:
-        """The map's file."""
-        return self.out / f"{self.plan.stem}.fits"
-
-    def file(self, suffix: str) -> Path:
-        """Return another file of the map."""
+    def file(self, suffix: str = ".fits") -> Path:
+        """Return the map's file, or another one that goes with it."""
         return self.out / f"{self.plan.stem}{suffix}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a plan: 'made', 'kept' or 'skipped', and why it was skipped."""
+    """What became of a plan: 'made', 'kept' or 'skipped', why it was skipped, and what of the history was left out."""
 
     plan: Plan
     became: str
     problem: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -166,21 +162,21 @@ def main(argv: list[str] | None = None) -> int:
     recipe = Recipe.of(opt.shape, opt.merge, **{name: getattr(opt, name) for name in CHOICES})
     if opt.pfss:
         solver()                            # says now what is not installed, not after the first map
-    if "hipft" in opt.export:
-        hdf5()
+    _check_exports(opt)
     out = Path(opt.out)
     farside_paths, failed = (opt.farside, 0) if opt.dataset_name is None else generate(opt, out / "farside")
-    frontside, farside, history = (find_entries(paths, opt.n_workers, exclude=opt.out if paths is not farside_paths
-                                                else None) if paths else []
+    frontside, farside, history = (find_entries(paths, opt.n_workers, exclude=opt.out) if paths else []
                                    for paths in (opt.frontside, farside_paths, opt.history))
     failed += say_problems({entry.path: entry for entry in (*frontside, *farside, *history)})
     times = sorted(set(opt.time)) or times_of(frontside, farside, opt.tolerance)
     if not times:
         raise UserError(f"{', '.join(opt.frontside)}: no line-of-sight magnetogram lies there")
-    plans = [plan_of(time, frontside, farside, history, recipe) for time in times]
+    first = {f"{time:%Y%m%d%H%M}": time for time in reversed(times)}      # files are named by the minute
+    plans = [plan_of(time, frontside, farside, history, recipe) for time in reversed(first.values())]
     corona = (opt.source_surface, opt.shells) if opt.pfss else None
     tasks = [Task(plan, recipe, out, opt.overwrite, corona, tuple(opt.export), not opt.no_figures) for plan in plans]
     became = work(tasks, opt.n_workers)
+    failed += became["left out"]
     if "hipft" in opt.export:
         write_hipft_index(out / "hipft.csv", [(plan.time, f"{plan.stem}.h5") for plan in plans
                                               if (out / f"{plan.stem}.h5").is_file()])
@@ -188,25 +184,38 @@ def main(argv: list[str] | None = None) -> int:
     return 2 if failed or became["skipped"] else 0
 
 
+def _check_exports(opt: argparse.Namespace) -> None:
+    """Say now what an export lacks, not after the first map."""
+    if "hipft" in opt.export:
+        hdf5()
+    if opt.export and opt.frame != "carrington":
+        raise UserError("--export: models want maps that begin at Carrington longitude 0; leave --frame stonyhurst out")
+    if "gong" in opt.export and any(side % own for side, own in zip(opt.shape, GONG_SHAPE[::-1], strict=True)):
+        raise UserError(f"--export gong: {opt.shape[0]} x {opt.shape[1]} cells cannot become GONG's 360 x 180; give "
+                        "--shape 360 180 or a multiple of it")
+
+
 def generate(opt: argparse.Namespace, out: Path) -> tuple[list[str], int]:
-    """Generate the farside with a trained model; return the folder of the products, and how many inputs were bad."""
+    """Generate the farside with a trained model; return the products' paths, and how many inputs were bad."""
     from pix2pixcc.generation.output import Output  # these import torch, which maps alone do not need
     from pix2pixcc.generation.sources import Loaded, Unreadable, find_sources, load_source
     from pix2pixcc.model import FarsideModel
+    from pix2pixcc.preparation.settings import TOLERANCE_MINUTES
     from pix2pixcc.training.folder import RunFolder
 
-    if not opt.farside:
-        raise UserError("--dataset_name generates the farside from --farside: say where the EUVI images are")
+    if not opt.farside or not all(Path(folder).is_dir() for folder in opt.farside):
+        raise UserError("--dataset_name generates the farside from --farside: give the folders of EUVI images there")
     device = None if opt.gpu_ids == 0 else "cpu" if opt.gpu_ids < 0 else f"cuda:{opt.gpu_ids}"
     model = FarsideModel.of_run(RunFolder(opt.dataset_name).path, opt.iteration, average=opt.average, device=device)
     description = model.description
     output = Output(out, "fits", description.target_scaling, description.unit, 1.0, None, model.provenance,
                     description.settings)
-    failed = 0
+    products, failed = [], 0
     for folder in opt.farside:
         sources, missing = find_sources(folder, "fits", description.network["input_ch"],
                                         described=description.channels, size=description.size, data_size=None,
-                                        tolerance=30.0, n_workers=opt.n_workers)
+                                        tolerance=TOLERANCE_MINUTES["farside"], n_workers=opt.n_workers,
+                                        index_path=out / "headers.jsonl")
         for line in missing:
             print(line, file=sys.stderr)
         load = partial(load_source, scaled=description.scaled, multiple=model.generator.multiple,
@@ -215,9 +224,13 @@ def generate(opt: argparse.Namespace, out: Path) -> tuple[list[str], int]:
             if isinstance(loaded, Unreadable):
                 print(f"skipped {loaded.source.where}: {loaded.problem}", file=sys.stderr)
                 failed += 1
-            elif isinstance(loaded, Loaded):
+                continue
+            if isinstance(loaded, Loaded):
                 output.write(loaded, model.generate(loaded.tensor[None])[0][loaded.crop])
-    return [str(out)], failed
+            products.append(str(output.path(loaded.source)))
+    if not products:
+        raise UserError(f"{', '.join(opt.farside)}: no image there could be made a farside magnetogram")
+    return products, failed
 
 
 def say_problems(entries: Mapping[str, Entry]) -> int:
@@ -233,12 +246,17 @@ def say_problems(entries: Mapping[str, Entry]) -> int:
 def work(tasks: list[Task], n_workers: int) -> Counter[str]:
     """Do the tasks, and count what became of them."""
     became: Counter[str] = Counter()
+    said: set[str] = set()                  # a file of the history goes into many maps
     with closing(in_parallel(do, tasks, n_workers, preload=PRELOAD)) as outcomes:
         for outcome in tqdm(outcomes, "maps", len(tasks), unit="map", disable=None):
             became[outcome.became] += 1
             if outcome.problem:
                 tqdm.write(f"skipped {outcome.plan.stem}: {outcome.problem}", file=sys.stderr)
-    return became
+            for line in outcome.left_out:
+                if line not in said:
+                    tqdm.write(f"skipped {line}", file=sys.stderr)
+                said.add(line)
+    return became + Counter({"left out": len(said)})
 
 
 def do(task: Task) -> Outcome:
@@ -248,12 +266,16 @@ def do(task: Task) -> Outcome:
         return Outcome(plan, "skipped", plan.problem)
     try:
         key = plan.key(task.recipe)
-        kept = not task.overwrite and _key_of(task.path) == key
-        whole = read_map(task.path) if kept else make_map(plan, task.recipe)
-        if not kept:
-            write_map(task.path, whole, {KEY_CARD: (key, "of inputs and settings")})
+        kept = not task.overwrite and _key_of(task.file()) == key
+        if kept:
+            whole = read_map(task.file())
+            left_out = [f"{given.name}: could not be used when {plan.stem} was made; --overwrite says why"
+                        for given in whole.inputs if given.role == LEFT_OUT]
+        else:
+            whole, left_out = make_map(plan, task.recipe)
+            write_map(task.file(), whole, {KEY_CARD: (key, "of inputs and settings")})
         all_there = _finish(task, whole, fresh=not kept)
-        return Outcome(plan, "kept" if kept and all_there else "made")
+        return Outcome(plan, "kept" if kept and all_there else "made", left_out=tuple(left_out))
     except UserError as error:
         return Outcome(plan, "skipped", str(error))
     except (MemoryError, KeyboardInterrupt):
@@ -275,36 +297,38 @@ def _finish(task: Task, whole: WholeSunMap, *, fresh: bool) -> bool:
     """Write the corona, the exports and the picture of a map; return whether all of them were there."""
     is_there = True
 
-    def lacks(suffix: str) -> bool:
-        """Return whether another file of the map is missing or older than the map."""
+    def lacks(suffix: str, after: str = ".fits") -> bool:
+        """Return whether another file of the map is missing, or older than the one that it is made of."""
         nonlocal is_there
-        path = task.file(suffix)
-        there = not fresh and path.is_file() and path.stat().st_mtime_ns >= task.path.stat().st_mtime_ns
+        path, source = task.file(suffix), task.file(after)
+        there = not fresh and path.is_file() and path.stat().st_mtime_ns >= source.stat().st_mtime_ns
         is_there &= there
         return not there
 
-    corona = None
+    corona, drawn_of = None, ".fits"
     if task.corona is not None:
-        if lacks("_pfss.fits") or lacks("_pfss.json") or not _is_corona(task):
+        drawn_of = "_pfss.json"
+        lacking = lacks("_pfss.fits") or lacks("_pfss.json", "_pfss.fits")
+        corona = None if lacking else _corona_there(task)
+        if corona is None:
+            is_there = False
             corona = corona_of(whole, source_surface=task.corona[0], shells=task.corona[1])
             write_corona(task.file(""), corona, whole)
-            fresh = True                    # the picture shows it
-        elif task.figures and lacks(".png"):
-            corona = read_corona(task.file(""))
     if "gong" in task.exports and lacks("_gong.fits"):
         export_gong(task.file("_gong.fits"), whole)
     if "hipft" in task.exports and lacks(".h5"):
         export_hipft(task.file(".h5"), whole, whole.layers)
-    if task.figures and lacks(".png"):
+    if task.figures and lacks(".png", drawn_of):
         whole_sun_page(task.file(".png"), whole, whole.layers, corona)
     return is_there
 
 
-def _is_corona(task: Task) -> bool:
-    """Return whether the corona that is there has the source surface and the shells that are wanted."""
-    assert task.corona is not None
-    header = fits.getheader(task.file("_pfss.fits"))
-    return (header.get("RSS"), header.get("SHELLS")) == task.corona
+def _corona_there(task: Task) -> Corona | None:
+    """Return the corona that is there; None if it is damaged, or of another source surface or other shells."""
+    with contextlib.suppress(UserError), warnings.catch_warnings(action="ignore", category=AstropyUserWarning):
+        corona = read_corona(task.file(""))
+        return corona if (corona.source_radius, corona.shells) == task.corona else None
+    return None
 
 
 def verify(opt: argparse.Namespace) -> int:

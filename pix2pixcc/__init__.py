@@ -207,4 +207,4 @@ def synchronic_map(frontside: Any, farside: Any = (), history: Any = (), *, time
 
 
 def _listed(given: Any) -> list:
-    return list(given) if isinstance(given, list) or given == () else [given]
+    return list(given) if isinstance(given, list) or (isinstance(given, tuple) and not given) else [given]

@@ -12,6 +12,8 @@ import numpy as np
 from scipy.ndimage import map_coordinates
 
 from pix2pixcc.images.fits import find_image, is_number, refuse_damage
+from pix2pixcc.solar.geometry import RSUN_METRES
+from pix2pixcc.solar.observations import MAGNETIC_UNITS
 from pix2pixcc.solar.orbits import SYNODIC_PERIOD_DAYS, earth_carrington_longitude
 from pix2pixcc.utils import UserError
 from pix2pixcc.whole_sun.grid import Grid
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 HELIOGRAPHIC = ("CRLN", "HGLN", "LONG")      # how CTYPE1 of a synoptic map begins
 DAYS = SYNODIC_PERIOD_DAYS           # how far back magnetograms are looked for
 OLDEST_CHART = 2 * DAYS              # days before the map, of a synoptic map's newest part
-FADING = 4.0                         # days after which a magnetogram weighs 1/e
+LEAST_WEIGHT = 1e-20                 # of what is old: any view of a place is better than none
 
 
 def chart_of_strips(strips: Sequence[Strip], grid: Grid, fading: float) -> Layers:
@@ -31,8 +33,12 @@ def chart_of_strips(strips: Sequence[Strip], grid: Grid, fading: float) -> Layer
     total = Layers.empty(grid.shape)
     for strip in strips:
         age = abs((grid.time - strip.place.time).total_seconds()) / 86400
-        total = total + place(strip, grid) * math.exp(-age / fading)
+        total = total + place(strip, grid) * _faded(age, fading)
     return total
+
+
+def _faded(days: float | np.ndarray, fading: float) -> np.ndarray:
+    return np.maximum(np.exp(-np.abs(days) / fading), LEAST_WEIGHT)
 
 
 def choose(times: Sequence[datetime], time: datetime, cadence_hours: float) -> list[int]:
@@ -60,7 +66,7 @@ def read_chart(path: str | os.PathLike) -> GenericMap:
     Raises
     ------
     UserError
-        It cannot be read, or is no map of the whole Sun in heliographic coordinates.
+        It cannot be read, is no map in heliographic coordinates, or is not in gauss.
     """
     import sunpy.map
 
@@ -71,7 +77,15 @@ def read_chart(path: str | os.PathLike) -> GenericMap:
     if kind not in ("CRLN", "HGLN"):
         raise UserError(f"{path}: CTYPE1 = {chart.coordinate_system.axis1}, no map in heliographic coordinates: give a "
                         "synoptic map, or a folder of magnetograms")
+    _refuse_unit(chart, path)
+    chart.meta.setdefault("rsun_ref", RSUN_METRES)      # else SunPy says that it assumes one
     return chart
+
+
+def _refuse_unit(chart: GenericMap, path: str | os.PathLike) -> None:
+    unit = str(chart.meta.get("bunit", "")).strip()
+    if unit and unit.lower() not in MAGNETIC_UNITS:
+        raise UserError(f"{path}: BUNIT = {unit}, not gauss: give a synoptic map of the magnetic field")
 
 
 def chart_of_map(chart: GenericMap, grid: Grid, fading: float, path: str | os.PathLike = "synoptic map") -> Layers:
@@ -83,30 +97,32 @@ def chart_of_map(chart: GenericMap, grid: Grid, fading: float, path: str | os.Pa
     Raises
     ------
     UserError
-        The map is of quite another time, or does not go round the Sun.
+        The map is of quite another time, does not go round the Sun, or is not in gauss.
     """
+    _refuse_unit(chart, path)
     age = _ages(chart, grid, path)
-    fine_columns = (np.arange(grid.columns * FINER) + 0.5) * 360 / (grid.columns * FINER)
-    sine = (np.arange(grid.rows * FINER) + 0.5) * 2 / (grid.rows * FINER) - 1
     column_of, row_of = _axes(chart, path)
     data = np.asarray(chart.data, np.float32)
+    # At least as fine as the synoptic map, so that each of its pixels counts and no flux is lost.
+    across, down = (max(FINER, -(-its // own)) for its, own in zip(data.shape[::-1], grid.shape[::-1], strict=True))
+    fine_columns = (np.arange(grid.columns * across) + 0.5) * 360 / (grid.columns * across)
+    sine = (np.arange(grid.rows * down) + 0.5) * 2 / (grid.rows * down) - 1
     rows = row_of(np.degrees(np.arcsin(sine)))
     columns = column_of(fine_columns)
     values = _sampled(data, rows, columns)                       # (fine rows, fine columns), by Carrington longitude
     days = age(fine_columns)
-    drift = np.repeat(grid.drift(1.0), FINER)[:, None] * days[None, :]      # degrees since each column was seen
+    drift = np.repeat(grid.drift(1.0), down)[:, None] * days[None, :]      # degrees since each column was seen
     at = np.rint((fine_columns[None, :] + drift - grid.left_edge) * len(fine_columns) / 360 - 0.5).astype(int)
-    at %= len(fine_columns)
-    weight = np.where(np.isfinite(values), np.exp(-np.abs(days) / fading)[None, :], 0).astype(np.float32)
+    cell = np.arange(len(sine))[:, None] // down * grid.columns + at % len(fine_columns) // across
+    weight = np.where(np.isfinite(values), _faded(days, fading)[None, :], 0).astype(np.float32)
 
     def in_cells(sums: np.ndarray) -> np.ndarray:
-        row = np.arange(len(sine))[:, None] // FINER
-        cell = row * grid.columns + at // FINER
-        return np.bincount(cell.ravel(), sums.ravel(), grid.rows * grid.columns).reshape(grid.shape).astype(np.float32)
+        total = np.bincount(cell.ravel(), sums.ravel(), grid.rows * grid.columns) / (across * down)
+        return total.reshape(grid.shape).astype(np.float32)
 
-    weights = in_cells(weight) / FINER ** 2
-    field = in_cells(weight * np.nan_to_num(values)) / FINER ** 2
-    hours = in_cells(weight * (24 * np.abs(days))[None, :]) / FINER ** 2
+    weights = in_cells(weight)
+    field = in_cells(weight * np.nan_to_num(values))
+    hours = in_cells(weight * (24 * np.abs(days))[None, :])
     return Layers(weights, field, weights, hours, np.zeros(grid.shape, np.float32))
 
 
@@ -122,12 +138,19 @@ def _axes(chart: GenericMap, path: str | os.PathLike):
     width = columns * abs(float(wcs.wcs.cdelt[0]))
     if abs(width - 360) > 1.5 * abs(float(wcs.wcs.cdelt[0])):
         raise UserError(f"{path}: it covers {width:.0f} degrees of longitude, not 360: give a map of the whole Sun")
+    in_sine = chart.coordinate_system.axis2.endswith("CEA")
+    height = rows * abs(float(wcs.wcs.cdelt[1])) / (math.degrees(2) if in_sine else 180)
+    if height < 1 - 1.5 / rows:
+        raise UserError(f"{path}: it covers {height:.0%} of the Sun in latitude: give a map of the whole Sun")
+    is_too_high = in_sine and height > 1 + 1.5 / rows      # CDELT2 of MDI's small charts, which go from pole to pole
     west = math.copysign(1.0, float(wcs.wcs.cdelt[0]))
 
     def column_of(longitude: np.ndarray) -> np.ndarray:
         return first + west * (longitude - offset - middle) * scale
 
     def row_of(latitude: np.ndarray) -> np.ndarray:
+        if is_too_high:
+            return (np.sin(np.radians(latitude)) + 1) * rows / 2 - 0.5
         pixels = wcs.wcs_world2pix(np.full(len(latitude), middle), latitude, 0)[1]
         return np.clip(pixels, 0, rows - 1)
 

@@ -10,7 +10,7 @@ import numpy as np
 from astropy.io import fits
 
 from pix2pixcc.images.files import Image, image_of
-from pix2pixcc.images.fits import open_image
+from pix2pixcc.images.fits import open_image, refuse_damage
 from pix2pixcc.solar.geometry import LIMB, RSUN_METRES, Disk, disk_of_header
 from pix2pixcc.solar.headers import registered_header, sunpy_map
 from pix2pixcc.solar.instruments import spacecraft_of
@@ -23,6 +23,7 @@ from pix2pixcc.utils import UserError
 
 SIGMA = "SIGMA"                      # the extension of a product that holds its uncertainty, gauss
 GENERATED = "AI-generated"           # how CONTENT begins where a model made a magnetogram
+GREATEST_SIGMA = np.float32(1e4)     # gauss: no field is less certain
 MAX_MISSING = 0.05                   # share of an observation's disk that may have no value
 
 
@@ -74,7 +75,7 @@ class Magnetogram:
     disk : Disk
         Where the Sun lies in it.
     sigma : ndarray (H, W), float32, optional
-        Its uncertainty, gauss.
+        Its uncertainty, gauss; finite.
     source : str
         What HISTORY calls it: the name of its file.
     """
@@ -156,10 +157,18 @@ def read_magnetogram(path: str | os.PathLike, size: int) -> Magnetogram:
     magnetogram = magnetogram_of(image, size)
     if not magnetogram.place.generated:
         return magnetogram
-    with fits.open(path, memmap=False) as hdus:
-        if SIGMA in hdus and hdus[SIGMA].shape == magnetogram.data.shape:
-            return replace(magnetogram, sigma=np.asarray(hdus[SIGMA].data, np.float32))
+    with refuse_damage(path), fits.open(path, memmap=False) as hdus:
+        if SIGMA in hdus and getattr(hdus[SIGMA], "shape", None) == magnetogram.data.shape:
+            return replace(magnetogram, sigma=_uncertainty(np.asarray(hdus[SIGMA].data, np.float32)))
     return magnetogram
+
+
+def _uncertainty(sigma: np.ndarray) -> np.ndarray | None:
+    """Return an uncertainty with a value everywhere: its greatest where it has none; None if it has nowhere one."""
+    known = np.isfinite(sigma) & (sigma >= 0)
+    if not known.any():
+        return None
+    return np.where(known, sigma, sigma[known].max()).clip(0, GREATEST_SIGMA)
 
 
 def magnetogram_of(image: Image, size: int) -> Magnetogram:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sunpy.map import GenericMap
@@ -14,7 +14,7 @@ from pix2pixcc.images.fits import open_image
 from pix2pixcc.utils import UserError
 from pix2pixcc.whole_sun.history import HELIOGRAPHIC, chart_of_map, chart_of_strips, read_chart
 from pix2pixcc.whole_sun.magnetograms import magnetogram_of, read_magnetogram
-from pix2pixcc.whole_sun.maps import Input, Recipe, WholeSunMap, synchronic
+from pix2pixcc.whole_sun.maps import Input, Recipe, WholeSunMap, card_name, synchronic
 from pix2pixcc.whole_sun.projection import Layers, Strip, project, side_for
 
 
@@ -40,7 +40,10 @@ def whole_sun_map(frontside: Sequence[Any], farside: Sequence[Any], history: Seq
                        order=1 if history else 3)
 
     fronts, fars = [strip(given) for given in frontside], [strip(given) for given in farside]
-    time = fronts[0].place.time if time is None else time
+    if time is None:
+        time = fronts[0].place.time
+    elif time.tzinfo is not None:
+        time = time.astimezone(UTC).replace(tzinfo=None)
     grid = recipe.grid(time)
     inputs = [*(_input("frontside", each) for each in fronts), *(_input("farside", each) for each in fars)]
     before = Layers.empty(grid.shape)
@@ -51,7 +54,7 @@ def whole_sun_map(frontside: Sequence[Any], farside: Sequence[Any], history: Seq
             before += chart_of_strips([old], grid, recipe.fading)
             inputs.append(_input("history", old))
         else:
-            name = os.path.basename(given) if isinstance(given, str | os.PathLike) else chart.name
+            name = card_name(given) if isinstance(given, str | os.PathLike) else chart.name
             before += chart_of_map(chart, grid, recipe.fading, name)
             inputs.append(Input("history", name, "synoptic map"))
     return synchronic(fronts, fars, before, time, recipe, inputs)
@@ -61,12 +64,13 @@ def _chart_of(given: Any) -> GenericMap | None:
     """Return a synoptic map, or None for anything else."""
     if isinstance(given, GenericMap):
         return given if given.coordinate_system.axis1.startswith(HELIOGRAPHIC) else None
-    if isinstance(given, str | os.PathLike):
-        with contextlib.suppress(UserError), open_image(given) as hdu:
-            if str(hdu.header.get("CTYPE1", "")).upper().startswith(HELIOGRAPHIC):
-                return read_chart(given)
-    return None
+    if not isinstance(given, str | os.PathLike):
+        return None
+    axis = ""
+    with contextlib.suppress(UserError), open_image(given) as hdu:      # what is wrong is said when it is read
+        axis = str(hdu.header.get("CTYPE1", "")).upper()
+    return read_chart(given) if axis.startswith(HELIOGRAPHIC) else None
 
 
 def _input(role: str, strip: Strip) -> Input:
-    return Input(role, strip.source, strip.place.label, f"{strip.place.time:%Y-%m-%dT%H:%M:%S}")
+    return Input(role, card_name(strip.source), strip.place.label, f"{strip.place.time:%Y-%m-%dT%H:%M:%S}")

@@ -1,6 +1,7 @@
 """A whole-Sun map: what it is made of and how, what it is in SunPy, and its file."""
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,18 +29,25 @@ LAYERS = {"WEIGHT": ("", "mu ** MUPOWER, times trust or fading"),
           "SOURCE": ("", "number k of the card SRC<k>"),
           "AGE": ("h", "mean; -1 in the polar fill"),
           "SIGMA": ("G", "uncertainty of what a model made; NaN elsewhere")}
+NET_FLUX = 1e-6                      # of the unsigned, at most, of a balanced map
+LEFT_OUT = "left out"                # role of a file of the history that could not be used
 FILL, HISTORY = 0, 1                 # numbers of sources; observers follow
 
 
 @dataclass(frozen=True)
 class Input:
-    """One file that a map is made of: its role ('frontside', 'farside', 'history'), name, observer, time, SHA-256."""
+    """One file of a map: its role ('frontside', 'farside', 'history', or `LEFT_OUT`), name, observer, time, SHA-256."""
 
     role: str
     name: str
     observer: str = ""
     time: str = ""
     sha256: str = ""
+
+
+def card_name(path: str | os.PathLike) -> str:
+    """Return a file's name in ASCII, as headers want it: any other letter by its number."""
+    return os.path.basename(path).encode("unicode_escape").decode("ascii")
 
 
 @dataclass(frozen=True)
@@ -83,9 +91,9 @@ class Recipe:
         of_merge = {name: choices.pop(name) for name in list(choices) if name in Merge.__dataclass_fields__}
         try:
             recipe = cls(int(shape[0]), int(shape[1]), merge=Merge(merge, **of_merge), **choices)
-        except TypeError as error:
+            recipe._check()
+        except (TypeError, ValueError) as error:
             raise UserError(f"{error}: see pix2pixCC_Map.py --help for the choices") from error
-        recipe._check()
         return recipe
 
     def _check(self) -> None:
@@ -96,11 +104,14 @@ class Recipe:
         smallest = min(self.columns / 2, self.rows)
         if not (smallest >= 16 and self.columns % 2 == 0 and self.rows % 2 == 0):
             raise UserError(f"shape {self.columns} {self.rows}: give even numbers, of 32 columns and 16 rows or more")
-        if not 180 / smallest <= min(self.merge.split_degrees, self.merge.net_degrees):
+        if not all(180 / smallest <= scale <= 180 for scale in (self.merge.split_degrees, self.merge.net_degrees)):
             raise UserError(f"scales of {self.merge.split_degrees:g} and {self.merge.net_degrees:g} degrees are finer "
-                            f"than a cell of {180 / smallest:.1f}: raise split_degrees, or give more columns and rows")
-        if not (0 < self.mu_limit < 1 and 0 <= self.merge.fine_share <= 1 and self.merge.trust > 0 and self.fading > 0):
-            raise UserError("mu_limit and fine_share are from 0 to 1, trust and fading above 0")
+                            f"than a cell of {180 / smallest:.1f}, or above 180: give others, or more columns and rows")
+        above = (self.merge.trust, self.merge.strong, self.fading, self.history_cadence, self.tolerance)
+        if not (0 < self.mu_limit < 1 and 0 <= self.merge.fine_share <= 1 and 0 <= self.mu_power <= 20
+                and all(0 < value < math.inf for value in above)):
+            raise UserError("mu_limit and fine_share are from 0 to 1, mu_power from 0 to 20; trust, strong, fading, "
+                            "history_cadence and tolerance above 0")
 
     def grid(self, time: datetime) -> Grid:
         """Return the grid of the map of a time."""
@@ -171,7 +182,8 @@ def synchronic(frontside: Sequence[Strip], farside: Sequence[Strip], history: La
     generated = _total([layers for strip, layers in zip(views, placed, strict=True) if strip.place.generated], grid)
     result = merged(observed, generated, history, grid, recipe.merge)
     header = _header(grid, recipe, [strip.place for strip in views], inputs, result)
-    layers = _layers(views, placed, history, result, recipe.merge.trust)
+    trust = 0.0 if recipe.merge.method == "history" else recipe.merge.trust
+    layers = _layers(views, placed, history, result, trust)
     return _as_map(result.field, header, layers, inputs)
 
 
@@ -206,7 +218,7 @@ def _layers(views: Sequence[Strip], placed: Sequence[Layers], history: Layers, r
               "AGE": np.where(result.filled, -1, np.where(unseen, history.mean("age"), now.mean("age")))}
     generated = [layers for strip, layers in zip(views, placed, strict=True) if strip.place.generated]
     if generated and (variance := sum(generated[1:], generated[0]).mean("variance")).any():
-        layers["SIGMA"] = np.where((variance > 0) & ~unseen, np.sqrt(variance), np.nan)
+        layers["SIGMA"] = np.where((variance > 0) & (result.generated > 0), np.sqrt(variance), np.nan)
     return {name: values if name == "SOURCE" else values.astype(np.float32) for name, values in layers.items()}
 
 
@@ -310,17 +322,20 @@ def verify_map(path: str | os.PathLike, places: Sequence[str]) -> list[Finding]:
     findings = [checksums]
     if not np.isfinite(whole.data).all():
         findings.append(Finding(False, "the map has pixels without a value"))
+    net, unsigned = (np.nansum(values, dtype=np.float64) for values in (whole.data, np.abs(whole.data)))
+    if whole.meta.get("balance") != "none" and abs(net) > NET_FLUX * unsigned:
+        findings.append(Finding(False, f"its net flux is {abs(net) / unsigned:.1e} of the unsigned, not balanced"))
     there = _files_by_name(places)
     for given in whole.inputs:
         files = there.get(given.name, [])
-        if not files:
-            missing = bool(places)
+        if not given.sha256:
+            findings.append(Finding(None, f"{given.role} {given.name} was not given as a file"))
+        elif not files:
             findings.append(Finding(None, f"{given.role} {given.name} "
-                                    + ("is not where it was looked for" if missing else "was not looked for")))
+                                    + ("is not where it was looked for" if places else "was not looked for")))
         else:
             same = any(file_sha256(file) == given.sha256 for file in files)
-            is_same = "is" if same else "is NOT"
-            findings.append(Finding(same, f"{given.role} {files[0]} {is_same} what it was (SHA-256)"))
+            findings.append(Finding(same, f"{given.role} {files[0]} is {'' if same else 'NOT '}what it was (SHA-256)"))
     return findings
 
 
@@ -331,5 +346,5 @@ def _files_by_name(places: Sequence[str]) -> dict[str, list[str]]:
         paths = [given] if os.path.isfile(given) else [os.path.join(here, name) for here, _, names in
                                                        os.walk(given, followlinks=True) for name in names]
         for path in paths:
-            found.setdefault(os.path.basename(path), []).append(path)
+            found.setdefault(card_name(path), []).append(path)
     return found

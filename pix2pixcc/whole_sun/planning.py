@@ -8,7 +8,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from pathlib import Path
 
 from tqdm import tqdm
 
@@ -18,7 +17,7 @@ from pix2pixcc.preparation.index import find_files, without_path
 from pix2pixcc.utils import VERSION, UserError, file_sha256
 from pix2pixcc.whole_sun import history as charts
 from pix2pixcc.whole_sun.magnetograms import Place, is_euv, place_of, read_magnetogram
-from pix2pixcc.whole_sun.maps import Input, Recipe, WholeSunMap, synchronic
+from pix2pixcc.whole_sun.maps import LEFT_OUT, Input, Recipe, WholeSunMap, card_name, synchronic
 from pix2pixcc.whole_sun.projection import Layers, Strip, project, side_for
 
 PRELOAD = ("pix2pixcc.whole_sun.planning", "sunpy.map")
@@ -127,7 +126,7 @@ def times_of(frontside: Sequence[Entry], farside: Sequence[Entry], tolerance: fl
 
     A time of the farside that has no frontside within `tolerance` hours stays as it is: its plan says so.
     """
-    fronts = sorted({entry.time for entry in frontside if entry.place is not None})
+    fronts = sorted({entry.time for entry in frontside if entry.place is not None and not _is_generated(entry)})
     groups: list[datetime] = []
     for entry in sorted((entry for entry in farside if entry.place is not None), key=lambda entry: entry.time):
         if not groups or entry.time - groups[-1] > ONE_TIME:
@@ -159,8 +158,8 @@ def plan_of(time: datetime, frontside: Sequence[Entry], farside: Sequence[Entry]
     fars = [entry for entry in fars if entry.place and entry.place.name not in seen]      # an observation is better
     before = [entry for entry in history if entry.place is not None and not _is_generated(entry)]
     chosen = [before[k] for k in charts.choose([entry.time for entry in before], time, recipe.history_cadence)]
-    maps = [entry for entry in history if entry.is_chart and abs(entry.time - time).days < charts.OLDEST_CHART]
-    if maps and not chosen:
+    maps = [entry for entry in history if entry.is_chart]
+    if maps and not chosen:                 # where none is of about that time, its reading says so
         chosen = [min(maps, key=lambda entry: abs(entry.time - time))]
     return Plan(time, tuple(fronts), tuple(fars), tuple(chosen))
 
@@ -171,17 +170,19 @@ def _is_generated(entry: Entry) -> bool:
 
 def _nearest(time: datetime, entries: Sequence[Entry], near: timedelta) -> list[Entry]:
     """Return of each observer the magnetogram nearest to a time, or raise a `UserError` where two are equally so."""
-    best: dict[str, Entry] = {}
+    of_observer: dict[str, list[Entry]] = {}
     for entry in entries:
-        if entry.place is None or abs(entry.time - time) > near:
-            continue
-        other = best.get(entry.place.name)
-        if other is not None and other.time == entry.time and other.path != entry.path:
-            raise UserError(f"{other.path} and {entry.path} are both magnetograms of {entry.place.name} at "
-                            f"{entry.time:%Y-%m-%dT%H:%M:%S}: give one of them")
-        if other is None or abs(entry.time - time) < abs(other.time - time):
-            best[entry.place.name] = entry
-    return list(best.values())
+        if entry.place is not None and abs(entry.time - time) <= near:
+            of_observer.setdefault(entry.place.name, []).append(entry)
+    best = []
+    for name, its in of_observer.items():
+        nearest = min(its, key=lambda entry: abs(entry.time - time))
+        for other in its:
+            if other.time == nearest.time and other.path != nearest.path:
+                raise UserError(f"{nearest.path} and {other.path} are both magnetograms of {name} at "
+                                f"{other.time:%Y-%m-%dT%H:%M:%S}: give one of them")
+        best.append(nearest)
+    return best
 
 
 @lru_cache(maxsize=_STRIPS)
@@ -202,10 +203,10 @@ def _sha256(path: str, state: tuple[int, int]) -> str:
     return file_sha256(path)
 
 
-def make_map(plan: Plan, recipe: Recipe) -> WholeSunMap:
-    """Return the map of a plan; a `UserError` says which file cannot be used, or what is missing.
+def make_map(plan: Plan, recipe: Recipe) -> tuple[WholeSunMap, list[str]]:
+    """Return the map of a plan, and why files of the history that cannot be used were left out.
 
-    Magnetograms of the history that cannot be read are left out; their gap, if it leaves one, is said.
+    A `UserError` says which file of now cannot be used, or what is missing.
     """
     grid = recipe.grid(plan.time)
     inputs = [_input("frontside", entry) for entry in plan.frontside]
@@ -223,15 +224,16 @@ def make_map(plan: Plan, recipe: Recipe) -> WholeSunMap:
                 history = history + charts.chart_of_strips([strip], grid, recipe.fading)
         except UserError as error:
             problems.append(str(error))
+            inputs.append(_input(LEFT_OUT, entry))
         else:
             inputs.append(_input("history", entry))
     try:
-        return synchronic(frontside, farside, history, plan.time, recipe, inputs)
+        return synchronic(frontside, farside, history, plan.time, recipe, inputs), problems
     except UserError as error:
         raise UserError("; ".join([str(error), *problems[:3]])) from error
 
 
 def _input(role: str, entry: Entry) -> Input:
     observer = "synoptic map" if entry.place is None else entry.place.label
-    return Input(role, Path(entry.path).name, observer, f"{entry.time:%Y-%m-%dT%H:%M:%S}",
+    return Input(role, card_name(entry.path), observer, f"{entry.time:%Y-%m-%dT%H:%M:%S}",
                  _sha256(entry.path, entry.state))

@@ -4,19 +4,23 @@ import os
 import random
 import re
 import shutil
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 import numpy as np
 import pytest
 import sunpy.map
 from astropy.io import fits
-from whole_suns import hmi, product
+from models import write_run
+from running import run, tree
+from whole_suns import active_sun, hmi, product, whole_sun
 
 import pix2pixcc
 import pix2pixCC_Map
+from pix2pixcc.synthetic_sun.datasets import write_raw
 from pix2pixcc.synthetic_sun.sun import SyntheticSun
 from pix2pixcc.utils import UserError
-from pix2pixcc.whole_sun.maps import read_map
+from pix2pixcc.whole_sun.exports import export_gong
+from pix2pixcc.whole_sun.maps import Input, read_map, write_map
 
 TIME = datetime(2011, 3, 5, 12)
 SMALL = ["--shape", "90", "46", "--split_degrees", "8"]
@@ -249,3 +253,170 @@ def test_no_header_ends_a_run(here, capsys):
         if status == 2:
             assert any(word in said for word in (path.name, "nobody saw", "no observed")), (keyword, value, said)
         path.write_bytes(good)
+
+
+NOON = ["--time", "2011-03-05T12:00"]
+
+
+def test_what_is_added_later_leaves_the_rest_as_it_is(here):
+    """A corona does not make the exports again; a picture older than its corona, or a damaged corona, is made again."""
+    pytest.importorskip("sunkit_magex")
+    flags = [*NOON, "--shells", 8, "--export", "hipft"]
+    stem = "synchronic_20110305_1200"
+    assert make(*flags) == 0
+    first = states(here / "maps")
+    assert make(*flags, "--pfss") == 0
+    second = states(here / "maps")
+    changed = {name for name in second if second[name] != first.get(name)}
+    assert changed == {f"{stem}.png", f"{stem}_pfss.fits", f"{stem}_pfss.json", "hipft.csv"}
+    corona = here / "maps" / f"{stem}_pfss.fits"
+    for spoil in (lambda: corona.write_bytes(corona.read_bytes()[:4000]),
+                  lambda: os.utime(here / "maps" / f"{stem}.png", ns=(1, first[f"{stem}.fits"]))):
+        before = states(here / "maps")
+        spoil()
+        assert make(*flags, "--pfss") == 0
+        after = states(here / "maps")
+        assert after[f"{stem}.png"] != before[f"{stem}.png"] and after[f"{stem}.h5"] == first[f"{stem}.h5"]
+        assert after[f"{stem}.fits"] == first[f"{stem}.fits"] and fits.getheader(corona)["SHELLS"] == 8
+
+
+def test_no_card_is_too_long_for_its_comment(here, recwarn):
+    pytest.importorskip("sunkit_magex")
+    flags = ["--frontside", "hmi", "--history", "hmi", "--out", "maps", *NOON, "--pfss", "--shells", "5"]
+    assert pix2pixCC_Map.main([*flags, "--export", "gong", "hipft", "--no_figures"]) == 0
+    assert not [str(warning.message) for warning in recwarn if "too long" in str(warning.message)]
+
+
+@pytest.mark.parametrize("flags, message", [
+    (["--export", "gong"], "--export gong: 90 x 46 cells cannot become GONG's 360 x 180; give --shape 360 180"),
+    (["--export", "hipft", "--frame", "stonyhurst"], "models want maps that begin at Carrington longitude 0"),
+    (["--strong", "0"], "strong"), (["--fine_share", "2"], "fine_share"), (["--net_degrees", "400"], "above 180"),
+    (["--net_degrees", "nan"], "--net_degrees: nan"), (["--time", "yesterday"], "is no time such as 2011-03-05T12:00"),
+    (["--dataset_name", "none"], "checkpoints/none"),
+])
+def test_flags_that_cannot_be_followed_are_refused_before_anything_is_made(here, flags, message):
+    pytest.importorskip("h5py")
+    result = run("Map", "--frontside", "hmi", "--farside", "farside", "--out", "maps", *SMALL, *flags)
+    assert result.status == 2 and message in result.err and "Traceback" not in result.err
+    assert len(result.err.splitlines()) <= 2 and not (here / "maps").exists()
+
+
+def test_a_time_may_say_its_zone(here):
+    assert make("--no_figures", "--time", "2011-03-05T13:00+01:00", "2011-03-05T12:00Z") == 0
+    assert list(states(here / "maps")) == ["synchronic_20110305_1200.fits"]
+
+
+def test_there_is_one_map_a_minute(here, capsys):
+    hmi(here / "hmi", SUN, [TIME + timedelta(seconds=45)], size=64)
+    for became in ("1 maps made, 0 already there", "0 maps made, 1 already there"):
+        assert make("--no_figures", "--time", "2011-03-05T12:00", "2011-03-05T12:00:45") == 0
+        assert became in capsys.readouterr().out
+    assert read_map(here / "maps" / "synchronic_20110305_1200.fits").inputs[0].time == "2011-03-05T12:00:00"
+
+
+def test_maps_are_not_taken_for_what_they_are_made_of(here, capsys):
+    """The folder of the maps may lie among the magnetograms."""
+    assert make("--no_figures", *NOON, out="farside/maps") == 0
+    (here / "farside" / "maps" / "broken.fits").write_text("no FITS file")
+    assert make("--no_figures", *NOON, frontside=["."], farside=["."], history=["."], out="farside/maps") == 0
+    said = capsys.readouterr()
+    assert not said.err and "1 already there" in said.out
+
+
+def test_a_synoptic_map_of_another_year_is_said(here, capsys):
+    export_gong(here / "old.fits", whole_sun(active_sun((180, 360)), time="2009-03-05T12:00:00"))
+    assert make("--no_figures", *NOON, history=["old.fits"]) == 2
+    said = capsys.readouterr().err
+    assert "nobody saw" in said and "old.fits is of 2009-03-05, 730 days from the map's time" in said
+    export_gong(here / "new.fits", whole_sun(active_sun((180, 360)), time="2011-03-03T12:00:00"))
+    assert make("--no_figures", *NOON, history=["old.fits", "new.fits"]) == 0
+    said = capsys.readouterr()
+    assert "assum" not in said.out + said.err                   # SunPy's guesses are not the user's concern
+
+
+def test_a_file_of_the_history_that_cannot_be_used_is_named_once_and_every_time(here, capsys):
+    path = front(here, 3)
+    with fits.open(path) as hdus:
+        data, header = np.where(np.arange(64)[:, None] < 30, np.nan, hdus[1].data), hdus[1].header
+        fits.HDUList([fits.PrimaryHDU(), fits.ImageHDU(data, header)]).writeto(path, overwrite=True)
+    for words in ("of the disk is missing", "could not be used when"):
+        assert make("--no_figures") == 2                        # two maps want it
+        said = capsys.readouterr()
+        assert said.err.count("skipped") >= 1 and words in said.err and path.name in said.err
+        assert " 0 skipped: maps" in said.out
+    assert len(read_map(here / "maps" / "synchronic_20110305_1200.fits").inputs) == 30
+
+
+def test_the_farside_is_generated_on_the_way_as_test_does_it(here, capsys):
+    raw = {"size": 64, "passbands": ["304"], "seed": 7, "n_workers": 1, "progress": False}
+    write_raw("euvi", times=[TIME], spacecraft=["STEREO-A", "STEREO-B"], **raw)
+    (here / "checkpoints" / "run").mkdir(parents=True)
+    write_run(here / "checkpoints" / "run", ["SDO/AIA 304"], size=64)
+    flags = ["--no_figures", "--dataset_name", "run", "--iteration", 5, "--gpu_ids", "-1"]
+    assert make(*flags, farside=["euvi"]) == 0
+    made = tree(here / "maps")
+    products = [name for name in made if name.startswith("farside")]
+    assert len(products) == 2 and "synchronic_20110305_1200.fits" in made
+    whole = read_map(here / "maps" / "synchronic_20110305_1200.fits")
+    assert whole.sources[3:] == ["STEREO-A (AI)", "STEREO-B (AI)"]
+    assert run("Test", "--dataset_name", "run", "--iteration", 5, "--gpu_ids", "-1", "--n_workers", 0, "--no_preview",
+               "--input_dir_test", "euvi").status == 0
+    for name in products:
+        other, = (here / "checkpoints" / "run" / "Image" / "Test").rglob(os.path.basename(name))
+        with fits.open(here / "maps" / name) as one, fits.open(other) as two:
+            np.testing.assert_array_equal(one[0].data, two[0].data)
+            cards = [[str(card) for card in hdus[0].header.cards if card.keyword not in ("DATE", "CHECKSUM", "GENKEY")]
+                     for hdus in (one, two)]
+            assert cards[0] == cards[1]
+    before = states(here / "maps" / "farside")
+    assert make(*flags, farside=["euvi"]) == 0 and states(here / "maps" / "farside") == before
+    # What another folder once gave is no part of the maps of this one.
+    write_raw("other", times=[TIME - timedelta(days=1)], spacecraft=["STEREO-A"], **raw)
+    capsys.readouterr()
+    assert make(*flags, farside=["other"]) == 0
+    assert "1 maps made, 0 already there" in capsys.readouterr().out
+    assert read_map(here / "maps" / "synchronic_20110304_1200.fits").sources[3:] == ["STEREO-A (AI)"]
+    product_as_folder = ["--farside", here / "maps" / products[0], "--dataset_name", "run"]
+    result = run("Map", "--frontside", "hmi", *product_as_folder, "--out", "x")
+    assert result.status == 2 and "give the folders of EUVI images" in result.err
+
+
+def test_a_check_says_what_is_not_balanced_and_what_was_no_file(here, capsys):
+    assert make("--no_figures", *NOON) == 0
+    path = here / "maps" / "synchronic_20110305_1200.fits"
+    whole = read_map(path)
+    whole.inputs = (Input("frontside", "array"),)
+    write_map(here / "kept.fits", whole)
+    whole.data[:] += 0.01
+    write_map(here / "spoilt.fits", whole)
+    capsys.readouterr()
+    assert pix2pixCC_Map.main(["--verify", "kept.fits", "--frontside", "hmi"]) == 0
+    assert "not checked kept.fits: frontside array was not given as a file" in capsys.readouterr().out
+    assert pix2pixCC_Map.main(["--verify", "spoilt.fits"]) == 2
+    said = capsys.readouterr().out
+    assert "BAD spoilt.fits: its net flux is" in said and "CHECKSUM and DATASUM hold" in said
+
+
+def test_python_says_what_is_wrong_too(here):
+    front_file, behind = front(here), here / "farside" / "stereo_a_20110305_120400_AI.fits"
+    choices = {"shape": (90, 46), "split_degrees": 8.0}
+    with pytest.raises(TypeError):
+        pix2pixcc.synchronic_map(np.zeros((64, 64)), **choices)
+    with pytest.raises(UserError, match="strong"):
+        pix2pixcc.synchronic_map(front_file, strong=0, **choices)
+    with pytest.raises(UserError, match="pix2pixCC_Map.py --help"):
+        pix2pixcc.synchronic_map(front_file, fading="fast", **choices)
+    with pytest.raises(UserError, match="there is no magnetogram of the frontside"):
+        pix2pixcc.synchronic_map([], behind, **choices)
+    with pytest.raises(UserError, match="nobody saw"):
+        pix2pixcc.synchronic_map(front_file, behind, **choices)
+    before = [front(here, day) for day in range(1, 28)]
+    zone = timezone(timedelta(hours=1))
+    at = pix2pixcc.synchronic_map(front_file, [], before, time=datetime(2011, 3, 5, 13, tzinfo=zone), **choices)
+    plain = pix2pixcc.synchronic_map(front_file, (), before, **choices)
+    np.testing.assert_array_equal(at.data, plain.data)
+    with pytest.raises(UserError, match="BUNIT = DN"):
+        chart = whole_sun(active_sun((90, 180)))
+        chart.meta["bunit"] = "DN"
+        chart.save(here / "euv.fits")
+        pix2pixcc.synchronic_map(front_file, history=here / "euv.fits", **choices)
