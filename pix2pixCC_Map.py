@@ -215,7 +215,7 @@ def generate(opt: argparse.Namespace, out: Path) -> tuple[list[str], int]:
         sources, missing = find_sources(folder, "fits", description.network["input_ch"],
                                         described=description.channels, size=description.size, data_size=None,
                                         tolerance=TOLERANCE_MINUTES["farside"], n_workers=opt.n_workers,
-                                        index_path=out / "headers.jsonl")
+                                        index_path=out.parent / "headers.jsonl")
         for line in missing:
             print(line, file=sys.stderr)
         load = partial(load_source, scaled=description.scaled, multiple=model.generator.multiple,
