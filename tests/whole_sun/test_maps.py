@@ -183,3 +183,15 @@ def test_two_magnetograms_of_one_observer_another_time_or_none_are_refused():
             ([front], [behind], "nobody saw")):
         with pytest.raises(UserError, match=message):
             synchronic(strips(frontside, recipe), strips(farside, recipe), empty, TIME, recipe)
+
+
+def test_a_map_of_observation_and_history_alone_names_no_model():
+    sun, recipe = SyntheticSun(3), Recipe.of((90, 46), "history", split_degrees=8.0)
+    front, behind = (strips([magnetogram(sun, name, TIME, 64, generated=name != "SDO")], recipe)
+                     for name in ("SDO", "STEREO-A"))
+    known = np.ones((46, 90), np.float32)
+    before = Layers(known, 0 * known, known, known, 0 * known)
+    whole, without = (synchronic(front, farside, before, TIME, recipe) for farside in (behind, []))
+    np.testing.assert_array_equal(whole.data, without.data)
+    for name, values in without.layers.items():
+        np.testing.assert_array_equal(whole.layers[name], values)
