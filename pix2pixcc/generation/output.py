@@ -25,7 +25,7 @@ from pix2pixcc.visuals.sheets import preview, sample_sheet
 from pix2pixcc.visuals.story import story
 
 KEY_CARD = "GENKEY"             # digest of all that decides about the values and the header of an output
-LIST = "written.jsonl"          # the keys of files without a header: name, time of modification, both keys
+LIST = ".written.jsonl"         # the keys of files without a header: name, time of modification, both keys
 PREVIEW_CARD = "PREVKEY"        # the same of the preview that was drawn of it
 
 

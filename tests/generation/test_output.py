@@ -184,5 +184,5 @@ def test_an_output_without_a_header_is_finished_while_it_would_be_written_again(
     elif change == "file":                                  # by another program
         os.utime(output.path(source), ns=(10, 10))
     else:
-        (tmp_path / "written.jsonl").write_text('["sun_AI.npy", 1')
+        (tmp_path / ".written.jsonl").write_text('["sun_AI.npy", 1')
     assert not output.is_finished(source)
