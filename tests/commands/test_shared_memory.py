@@ -35,4 +35,5 @@ def test_a_full_shared_memory_hinders_neither_the_check_nor_training_nor_generat
     made = in_full(sys.executable, ROOT / "pix2pixCC_Test.py", *RUN, "--input_dir_test", "Input", "--no_preview",
                    folder=tmp_path)
     assert made.returncode == 0, made.stderr
-    assert sorted(os.listdir(tmp_path / "checkpoints/run/Image/Test/4")) == [f"{k}_AI.npy" for k in range(6)]
+    written = (tmp_path / "checkpoints/run/Image/Test/4").glob("[!.]*")
+    assert sorted(path.name for path in written) == [f"{k}_AI.npy" for k in range(6)]
