@@ -1,5 +1,4 @@
 """Training and generation need nothing of /dev/shm: a container has 64 MB of it, and others fill it."""
-import os
 import shutil
 import subprocess
 import sys
