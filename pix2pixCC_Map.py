@@ -41,7 +41,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--dataset_name", default=None, metavar="NAME", help="the run in ./checkpoints whose model makes the farside")
     add("--iteration", default="best", help="its checkpoint: a number, or best")
     add("--average", action="store_true", help="its moving average of the weights")
-    add("--gpu_ids", type=int, default=0, metavar="NUMBER", help="the GPU to use; -1: none")
+    add("--gpu_ids", default="0", metavar="NUMBER",
+        help="the GPU to use; -1 for the CPU, also taken where there is none")
     add = parser.add_argument_group("map").add_argument
     add("--shape", type=at_least(16), nargs=2, default=(360, 180), metavar=("COLUMNS", "ROWS"),
         help="cells in longitude and in sine of latitude (default: 360 180)")
@@ -52,8 +53,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("--tolerance", type=POSITIVE, default=6.0,
         help="hours that a magnetogram may lie off the map's time: regions change over a day")
     add("--mu_limit", type=share, default=0.1,
-        help="least cosine of the heliocentric angle: nearer to the limb the noise of the radial field is ten times "
-        "that of the line of sight's")
+        help="least cosine of the heliocentric angle: nearer to the limb the noise of the radial field is more than "
+        "ten times that of the line of sight's")
     add("--mu_power", type=POSITIVE, default=2.0,
         help="power of it by which magnetograms are weighed: 2 goes with the noise of the radial field, 4 is HipFT's")
     add("--fading", type=at_least(0.1, float), default=4.0,
@@ -111,14 +112,14 @@ from pathlib import Path
 from astropy.utils.exceptions import AstropyUserWarning
 from tqdm import tqdm
 
-from pix2pixcc.images.fits import open_image
 from pix2pixcc.parallel.workers import in_parallel
 from pix2pixcc.whole_sun.corona_files import read_corona, write_corona
 from pix2pixcc.whole_sun.exports import GONG_SHAPE, export_gong, export_hipft, hdf5, write_hipft_index
 from pix2pixcc.whole_sun.figures import whole_sun_page
-from pix2pixcc.whole_sun.maps import LEFT_OUT, Recipe, WholeSunMap, read_map, verify_map, write_map
+from pix2pixcc.whole_sun.maps import LEFT_OUT, WholeSunMap, read_map, verify_map, write_map
 from pix2pixcc.whole_sun.pfss import Corona, corona_of, solver
 from pix2pixcc.whole_sun.planning import PRELOAD, Entry, Plan, find_entries, make_map, plan_of, times_of
+from pix2pixcc.whole_sun.recipe import Recipe
 
 KEY_CARD = "GENKEY"
 CHOICES = ("frame", "rotation", "mu_limit", "mu_power", "tolerance", "fading", "history_cadence", "trust",
@@ -200,13 +201,15 @@ def generate(opt: argparse.Namespace, out: Path) -> tuple[list[str], int]:
     from pix2pixcc.generation.output import Output  # these import torch, which maps alone do not need
     from pix2pixcc.generation.sources import Loaded, Unreadable, find_sources, load_source
     from pix2pixcc.model import FarsideModel
+    from pix2pixcc.parallel.ranks import join_ranks
     from pix2pixcc.preparation.settings import TOLERANCE_MINUTES
     from pix2pixcc.training.folder import RunFolder
 
     if not opt.farside or not all(Path(folder).is_dir() for folder in opt.farside):
         raise UserError("--dataset_name generates the farside from --farside: give the folders of EUVI images there")
-    device = None if opt.gpu_ids == 0 else "cpu" if opt.gpu_ids < 0 else f"cuda:{opt.gpu_ids}"
-    model = FarsideModel.of_run(RunFolder(opt.dataset_name).path, opt.iteration, average=opt.average, device=device)
+    with join_ranks(opt.gpu_ids) as ranks:
+        model = FarsideModel.of_run(RunFolder(opt.dataset_name).path, opt.iteration, average=opt.average,
+                                    device=ranks.device)
     description = model.description
     output = Output(out, "fits", description.target_scaling, description.unit, 1.0, None, model.provenance,
                     description.settings)
@@ -266,16 +269,16 @@ def do(task: Task) -> Outcome:
         return Outcome(plan, "skipped", plan.problem)
     try:
         key = plan.key(task.recipe)
-        kept = not task.overwrite and _key_of(task.file()) == key
-        if kept:
-            whole = read_map(task.file())
+        there = None if task.overwrite else _map_there(task, key)
+        if there is not None:
+            whole = there
             left_out = [f"{given.name}: could not be used when {plan.stem} was made; --overwrite says why"
                         for given in whole.inputs if given.role == LEFT_OUT]
         else:
             whole, left_out = make_map(plan, task.recipe)
             write_map(task.file(), whole, {KEY_CARD: (key, "of inputs and settings")})
-        all_there = _finish(task, whole, fresh=not kept)
-        return Outcome(plan, "kept" if kept and all_there else "made", left_out=tuple(left_out))
+        all_there = _finish(task, whole, fresh=there is None)
+        return Outcome(plan, "kept" if there is not None and all_there else "made", left_out=tuple(left_out))
     except UserError as error:
         return Outcome(plan, "skipped", str(error))
     except (MemoryError, KeyboardInterrupt):
@@ -284,12 +287,11 @@ def do(task: Task) -> Outcome:
         return Outcome(plan, "skipped", f"{type(error).__name__}: {error}")
 
 
-def _key_of(path: Path) -> str | None:
-    """Return the key of a map that is there; None if it is not, or is damaged, and must be made again."""
+def _map_there(task: Task, key: str) -> WholeSunMap | None:
+    """Return the map that is there; None if it is not, is damaged, or of another key, and must be made again."""
     with contextlib.suppress(UserError), warnings.catch_warnings(action="ignore", category=AstropyUserWarning):
-        read_map(path)                      # its last extension, too, is whole
-        with open_image(path) as hdu:
-            return hdu.header.get(KEY_CARD)
+        whole = read_map(task.file())
+        return whole if whole.meta.get(KEY_CARD) == key else None
     return None
 
 

@@ -116,7 +116,7 @@ def main(argv: list[str] | None = None) -> int | None:
 
     try:
         records = index_archive(opt.raw, out / INDEX_NAME, n_workers=opt.n_workers, exclude=out,
-                                    shard=(part, parts))
+                                shard=(part, parts))
     except KeyboardInterrupt as stop:
         print("stopped while reading headers; repeat the command to go on", file=sys.stderr)
         return stop_status(stop)

@@ -95,7 +95,7 @@ def generate_with(opt: Namespace, ranks: Ranks, folder: RunFolder, record: RunRe
     sources, missing = ranks.on_first(lambda: find_sources(
         opt.input_dir_test, opt.data_format_input, opt.input_ch, described=description.channels,
         size=description.size, data_size=opt.data_size, tolerance=opt.tolerance, n_workers=opt.n_workers,
-            index_path=folder.generated / ".headers.jsonl"))
+        index_path=folder.generated / ".headers.jsonl"))
     for line in missing:
         ranks.say(line)
     ranks.say(f"{len(sources)} inputs, {len(iterations)} checkpoints of {folder.path}, "

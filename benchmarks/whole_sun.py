@@ -50,10 +50,11 @@ from pix2pixcc.solar.orbits import Observer, observer_at, reference_time
 from pix2pixcc.synthetic_sun.sun import SyntheticSun
 from pix2pixcc.whole_sun.history import chart_of_strips
 from pix2pixcc.whole_sun.magnetograms import Magnetogram, Place
-from pix2pixcc.whole_sun.maps import Recipe, WholeSunMap, synchronic
+from pix2pixcc.whole_sun.maps import WholeSunMap, synchronic
 from pix2pixcc.whole_sun.merging import Merge
 from pix2pixcc.whole_sun.pfss import Corona, corona_of
-from pix2pixcc.whole_sun.projection import Strip, project
+from pix2pixcc.whole_sun.projection import Strip
+from pix2pixcc.whole_sun.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 SHAPE, SIZE, FIRST = (180, 90), 256, 921
@@ -64,7 +65,7 @@ PLAIN = replace(RECIPE, mu_power=4.0, fading=1e6, merge=Merge("history", balance
 
 
 class Scene:
-    """One Sun on one day, as its observers see it; `view(name)` returns the magnetogram of STEREO-A or -B."""
+    """One Sun on one day: what its observers see, and what a model makes of that."""
 
     def __init__(self, seed: int, polarity: int) -> None:
         self.sun = SyntheticSun(seed, polarity)
@@ -109,7 +110,7 @@ def magnetogram(data: np.ndarray, observer: Observer, time: datetime, *, generat
 
 
 def strips(images: list[Magnetogram], recipe: Recipe) -> list[Strip]:
-    return [project(image, *SHAPE, mu_limit=recipe.mu_limit, mu_power=recipe.mu_power) for image in images]
+    return [recipe.strip(image) for image in images]
 
 
 def maps_of(scene: Scene, model: FarsideModel) -> dict[str, WholeSunMap]:

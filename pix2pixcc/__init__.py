@@ -195,7 +195,7 @@ def synchronic_map(frontside: Any, farside: Any = (), history: Any = (), *, time
     >>> whole.plot()
     """
     from pix2pixcc.whole_sun.making import whole_sun_map
-    from pix2pixcc.whole_sun.maps import Recipe
+    from pix2pixcc.whole_sun.recipe import Recipe
 
     def image_of(given: Any) -> Image:
         from pix2pixcc.generation.inputs import cube  # imports torch, which paths do not need

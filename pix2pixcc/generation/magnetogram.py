@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize
 from sunpy.map import GenericMap
 
 from pix2pixcc.generation.products import CONTENT, title_of
+from pix2pixcc.solar.headers import sunpy_meta
 from pix2pixcc.visuals.sheets import MAGNETOGRAM_RANGE
 
 
@@ -40,8 +41,4 @@ class FarsideMagnetogram(GenericMap):
     @classmethod
     def of_product(cls, product: fits.PrimaryHDU) -> FarsideMagnetogram:
         """Return the map that `sunpy.map.Map` makes of a product's file."""
-        header = product.header
-        meta: dict[str, Any] = dict(header)
-        meta |= {keyword: "\n".join(header.get(keyword, [])) for keyword in ("COMMENT", "HISTORY")}
-        meta["KEYCOMMENTS"] = {card.keyword: card.comment for card in header.cards if card.comment}
-        return cls(product.data, meta)
+        return cls(product.data, sunpy_meta(product.header))

@@ -169,7 +169,7 @@ def find_sources(folder: str, data_format: str, channels: int, *, described: lis
         return [Source(stem_of(path), str(path), partial(read, path), (str(path),)) for path in paths]
 
     if not (described and side and data_format in FITS_FORMATS and holds_raw_files(folder, data_format)):
-        sources, missing = sources_of(list_images(folder, data_format)), list[str]()
+        sources, missing = sources_of(list_images(folder, data_format)), _left_below(folder, data_format)
     else:
         records = index_archive([folder], index_path, n_workers=n_workers)
         sources = sources_of(Path(record.path) for record in records if record.problem == CUBE)
@@ -179,6 +179,15 @@ def find_sources(folder: str, data_format: str, channels: int, *, described: lis
         sources += found
     _refuse_equal_names(sources)
     return sources, missing
+
+
+def _left_below(folder: str, data_format: str) -> list[str]:
+    """Return a line that says which files lie in folders below a folder of images, where nobody looks for more."""
+    if data_format not in FITS_FORMATS:
+        return []
+    below = [record.path for record in find_files([folder]) if Path(record.path).parent != Path(folder).absolute()]
+    return [f"{len(below)} files in folders below {folder}, such as {below[0]}, are left out: give their own folder"
+            ] if below else []
 
 
 def _read_cube(path: Path, *, count: int, described: list[Channel] | None, size: int | None, size_of: str) -> Image:

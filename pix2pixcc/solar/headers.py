@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from astropy.io import fits
@@ -66,6 +66,14 @@ def sunpy_map(header: fits.Header, path: str | os.PathLike | None = None) -> Gen
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return sunpy.map.Map((empty, lean))
+
+
+def sunpy_meta(header: fits.Header) -> dict[str, Any]:
+    """Return a header as SunPy keeps it when it reads a file: HISTORY and COMMENT as lines, and the cards' comments."""
+    meta: dict[str, Any] = dict(header)
+    meta |= {keyword: "\n".join(header.get(keyword, [])) for keyword in ("COMMENT", "HISTORY")}
+    meta["KEYCOMMENTS"] = {card.keyword: card.comment for card in header.cards if card.comment}
+    return meta
 
 
 def _sky_header(shape: tuple[int, int], wcs: Wcsprm, observer: tuple[float, float, float],

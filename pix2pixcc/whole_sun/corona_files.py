@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -12,10 +11,9 @@ import numpy as np
 from astropy.io import fits
 
 from pix2pixcc.images.fits import open_image, refuse_damage
-from pix2pixcc.solar.geometry import RSUN_METRES
-from pix2pixcc.solar.headers import set_times
 from pix2pixcc.utils import VERSION, atomic_path, read_json, write_json
-from pix2pixcc.whole_sun.pfss import Corona, FieldLine, carrington_grid
+from pix2pixcc.whole_sun.grid import sphere_header
+from pix2pixcc.whole_sun.pfss import Corona, FieldLine
 
 if TYPE_CHECKING:
     from sunpy.map import GenericMap
@@ -66,25 +64,6 @@ def read_corona(stem: str | os.PathLike) -> Corona:
         return Corona(surface, open_field, (traced["rows"], traced["columns"]), numbers["source_surface_radius_rsun"],
                       numbers["shells"], harmonics, numbers["mean_field_left_out_gauss"],
                       [_line_of(row) for row in hdus["LINES"].data])
-
-
-def sphere_header(map: GenericMap, radius: float = 1.0) -> fits.Header:
-    """Return the cards that place a whole-Sun map on a sphere of some solar radii: axes, observer, time."""
-    from astropy import units as u
-    from sunpy.map.header_helper import make_heliographic_header
-
-    frame = "carrington" if map.coordinate_system.axis1.startswith("CRLN") else "stonyhurst"
-    centre = 0.0 if frame == "stonyhurst" else carrington_grid(map)[0].mean()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        cards = make_heliographic_header(map.date, map.observer_coordinate, map.data.shape, frame=frame,
-                                         projection_code="CEA", map_center_longitude=centre * u.deg)
-    header = fits.Header({key.upper(): value for key, value in cards.items()
-                          if key not in ("mjdref", "naxis", "naxis1", "naxis2", "rsun_obs", "wcsaxes")})
-    time = map.date.utc.to_datetime()
-    set_times(header, time, time)
-    header["RSUN_REF"] = (radius * RSUN_METRES, "[m] radius of this sphere")
-    return header
 
 
 def _surface_hdu(corona: Corona, map: GenericMap, name: str) -> fits.PrimaryHDU:

@@ -13,7 +13,7 @@ from astropy.io import fits
 from astropy.time import Time
 
 from pix2pixcc.utils import VERSION, UserError, atomic_path
-from pix2pixcc.whole_sun.pfss import carrington_grid
+from pix2pixcc.whole_sun.grid import carrington_grid
 
 if TYPE_CHECKING:
     from sunpy.map import GenericMap

@@ -22,7 +22,8 @@ from pix2pixcc.visuals.panels import GRID_COLOUR
 from pix2pixcc.visuals.sheets import save_figure
 from pix2pixcc.visuals.story import COLOURS
 from pix2pixcc.visuals.view import signed
-from pix2pixcc.whole_sun.pfss import Corona, carrington_grid
+from pix2pixcc.whole_sun.grid import carrington_grid
+from pix2pixcc.whole_sun.pfss import Corona
 
 if TYPE_CHECKING:
     from sunpy.map import GenericMap

@@ -1,10 +1,12 @@
 """The grid of a whole-Sun map: cells of equal area in longitude and sine of latitude, and how its places rotate."""
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from astropy.io import fits
@@ -12,6 +14,11 @@ from astropy.io import fits
 from pix2pixcc.solar.geometry import RSUN_METRES
 from pix2pixcc.solar.headers import set_times
 from pix2pixcc.solar.orbits import earth_carrington_longitude
+from pix2pixcc.utils import UserError
+
+if TYPE_CHECKING:
+    from astropy.coordinates import SkyCoord
+    from sunpy.map import GenericMap
 
 CARRINGTON_RATE = 14.1844            # sidereal, degrees per day, to which Carrington longitudes are tied
 LAWS = ("howard", "snodgrass", "allen", "rigid")      # of sunpy.sun.models.differential_rotation
@@ -75,16 +82,59 @@ class Grid:
 
     def header(self) -> fits.Header:
         """Return the cards that place the map on the Sun: axes, the Earth as observer, time."""
-        from astropy import units as u
         from sunpy.coordinates import get_earth
-        from sunpy.map.header_helper import make_heliographic_header
 
         centre = 180 if self.frame == "carrington" else 0
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            cards = make_heliographic_header(self.time, get_earth(self.time), self.shape, frame=self.frame,
-                                             projection_code="CEA", map_center_longitude=centre * u.deg)
-        header = fits.Header({key.upper(): value for key, value in cards.items()
-                              if key not in ("mjdref", "naxis", "naxis1", "naxis2", "rsun_obs", "wcsaxes")})
-        set_times(header, self.time, self.time)
-        return header
+        return _header(self.time, get_earth(self.time), self.shape, self.frame, centre)
+
+
+def _header(time: datetime, observer: SkyCoord, shape: tuple[int, int], frame: str, centre: float) -> fits.Header:
+    """Return the cards of a full-Sun map in CEA around a longitude, degrees, of a frame."""
+    from astropy import units as u
+    from sunpy.map.header_helper import make_heliographic_header
+
+    with warnings.catch_warnings(action="ignore"):
+        cards = make_heliographic_header(time, observer, shape, frame=frame, projection_code="CEA",
+                                         map_center_longitude=centre * u.deg)
+    header = fits.Header({key.upper(): value for key, value in cards.items()
+                          if key not in ("mjdref", "naxis", "naxis1", "naxis2", "rsun_obs", "wcsaxes")})
+    set_times(header, time, time)
+    return header
+
+
+def sphere_header(map: GenericMap, radius: float = 1.0) -> fits.Header:
+    """Return the cards that place a whole-Sun map on a sphere of some solar radii: axes, observer, time."""
+    frame = "carrington" if map.coordinate_system.axis1.startswith("CRLN") else "stonyhurst"
+    centre = 0.0 if frame == "stonyhurst" else carrington_grid(map)[0].mean()
+    header = _header(map.date.utc.to_datetime(), map.observer_coordinate, map.data.shape, frame, centre)
+    header["RSUN_REF"] = (radius * RSUN_METRES, "[m] radius of this sphere")
+    return header
+
+
+def carrington_grid(map: GenericMap) -> tuple[np.ndarray, np.ndarray]:
+    """Return the Carrington longitudes of a map's columns, growing from its left edge on, and its rows' latitudes.
+
+    Both in degrees, of the middle of the cells. The map covers the whole Sun in cylindrical equal-area projection, in
+    Carrington or Stonyhurst longitude.
+
+    Raises
+    ------
+    UserError
+        It does not.
+    """
+    rows, columns = map.data.shape
+    wcs, kinds = map.wcs.wcs, (map.coordinate_system.axis1, map.coordinate_system.axis2)
+    frame = {("CRLN-CEA", "CRLT-CEA"): "carrington", ("HGLN-CEA", "HGLT-CEA"): "stonyhurst"}.get(kinds)
+    if frame is None:
+        raise UserError(f"CTYPE1, CTYPE2 = {', '.join(kinds)}: this needs a map in cylindrical equal-area projection "
+                        "(CRLN-CEA, CRLT-CEA); make one with pix2pixCC_Map.py or reproject it")
+    width, height = wcs.cdelt[0] * columns, math.radians(wcs.cdelt[1]) * rows
+    bottom = math.radians(wcs.cdelt[1]) * (0.5 - wcs.crpix[1])
+    if not (abs(width - 360) < 0.1 and abs(height - 2) < 1e-3 and abs(bottom + 1) < 1e-3 and wcs.crval[1] == 0):
+        raise UserError(f"the map covers {width:.1f} degrees of longitude and {height:.3f} of 2 in sine of latitude, "
+                        "not the whole Sun: see its CDELT, CRPIX and CRVAL")
+    left = wcs.crval[0] + wcs.cdelt[0] * (0.5 - wcs.crpix[0])
+    if frame == "stonyhurst":
+        left += earth_carrington_longitude(map.date.utc.to_datetime())
+    longitude = left % 360 + (np.arange(columns) + 0.5) * 360 / columns
+    return longitude, np.degrees(np.arcsin((np.arange(rows) + 0.5) * 2 / rows - 1))

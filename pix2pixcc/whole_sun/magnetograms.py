@@ -128,10 +128,8 @@ def is_euv(header: fits.Header) -> bool:
 def _refuse_other(header: fits.Header, path: str | os.PathLike | None, generated: bool) -> None:
     """Raise a `UserError` unless a header is of a line-of-sight magnetogram in gauss."""
     problem = ""
-    channel = str(header.get("CHAN1", ""))
-    if channel:
-        if "CHAN2" in header or "magnetogram" not in channel.lower():
-            problem = f"a cube of {channel}, no magnetogram"
+    if "CHAN1" in header:
+        problem = f"a cube of {header['CHAN1']}, no magnetogram" if is_euv(header) else ""
     elif generated:
         unit = str(header.get("BUNIT", ""))
         problem = "" if unit.lower() in MAGNETIC_UNITS else f"BUNIT = {unit or 'missing'}, not gauss"
@@ -141,12 +139,6 @@ def _refuse_other(header: fits.Header, path: str | os.PathLike | None, generated
         problem = no_line_of_sight_field(header, path)
     if problem:
         raise UserError(f"{path or 'FITS header'}: {problem}; give line-of-sight magnetograms in gauss")
-
-
-def read_place(path: str | os.PathLike) -> Place:
-    """Return whose magnetogram a file is, from its header alone, or raise a `UserError`."""
-    with open_image(path) as hdu:
-        return place_of(hdu.header, path)[0]
 
 
 def read_magnetogram(path: str | os.PathLike, size: int) -> Magnetogram:

@@ -13,9 +13,10 @@ from pix2pixcc.images.files import Image
 from pix2pixcc.images.fits import open_image
 from pix2pixcc.utils import UserError
 from pix2pixcc.whole_sun.history import HELIOGRAPHIC, chart_of_map, chart_of_strips, read_chart
-from pix2pixcc.whole_sun.magnetograms import magnetogram_of, read_magnetogram
-from pix2pixcc.whole_sun.maps import Input, Recipe, WholeSunMap, card_name, synchronic
-from pix2pixcc.whole_sun.projection import Layers, Strip, project, side_for
+from pix2pixcc.whole_sun.magnetograms import magnetogram_of
+from pix2pixcc.whole_sun.maps import Input, WholeSunMap, card_name, synchronic
+from pix2pixcc.whole_sun.projection import Layers, Strip
+from pix2pixcc.whole_sun.recipe import Recipe, read_strip
 
 
 def whole_sun_map(frontside: Sequence[Any], farside: Sequence[Any], history: Sequence[Any], time: datetime | None,
@@ -31,13 +32,9 @@ def whole_sun_map(frontside: Sequence[Any], farside: Sequence[Any], history: Seq
         raise UserError("there is no magnetogram of the frontside: a map needs one")
 
     def strip(given: Any, *, history: bool = False) -> Strip:
-        size = side_for(recipe.columns, history=history)
         if isinstance(given, str | os.PathLike):
-            magnetogram = read_magnetogram(given, size)
-        else:
-            magnetogram = magnetogram_of(image_of(given), size)
-        return project(magnetogram, recipe.columns, recipe.rows, mu_limit=recipe.mu_limit, mu_power=recipe.mu_power,
-                       order=1 if history else 3)
+            return read_strip(given, recipe, history=history)
+        return recipe.strip(magnetogram_of(image_of(given), recipe.side(history=history)), history=history)
 
     fronts, fars = [strip(given) for given in frontside], [strip(given) for given in farside]
     if time is None:

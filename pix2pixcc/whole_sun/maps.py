@@ -1,10 +1,9 @@
 """A whole-Sun map: what it is made of and how, what it is in SunPy, and its file."""
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,12 +15,14 @@ from sunpy.map import GenericMap
 
 from pix2pixcc.images.checksums import Finding, check_checksums
 from pix2pixcc.images.fits import refuse_damage
+from pix2pixcc.solar.headers import sunpy_meta
 from pix2pixcc.utils import VERSION, UserError, atomic_path, file_sha256
 from pix2pixcc.visuals.sheets import MAGNETOGRAM_RANGE
-from pix2pixcc.whole_sun.grid import FRAMES, LAWS, Grid
+from pix2pixcc.whole_sun.grid import Grid, sphere_header
 from pix2pixcc.whole_sun.magnetograms import Place
-from pix2pixcc.whole_sun.merging import BALANCES, MERGES, Merge, Merged, merged
+from pix2pixcc.whole_sun.merging import Merged, merged
 from pix2pixcc.whole_sun.projection import Layers, Strip, place
+from pix2pixcc.whole_sun.recipe import Recipe
 
 CONTENT = "whole-Sun map of the radial magnetic field"
 LAYERS = {"WEIGHT": ("", "mu ** MUPOWER, times trust or fading"),
@@ -48,74 +49,6 @@ class Input:
 def card_name(path: str | os.PathLike) -> str:
     """Return a file's name in ASCII, as headers want it: any other letter by its number."""
     return os.path.basename(path).encode("unicode_escape").decode("ascii")
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How maps are made, but for their time.
-
-    Attributes
-    ----------
-    columns, rows : int
-    frame, rotation : str
-        As in `Grid`.
-    mu_limit, mu_power : float
-        As in `project`.
-    tolerance : float
-        Hours that a magnetogram of now may lie off the map's time.
-    fading, history_cadence : float
-        Days after which a magnetogram of before weighs 1/e, and hours between those that are taken.
-    merge : Merge
-    """
-
-    columns: int = 360
-    rows: int = 180
-    frame: str = "carrington"
-    rotation: str = "howard"
-    mu_limit: float = 0.1
-    mu_power: float = 2.0
-    tolerance: float = 6.0
-    fading: float = 4.0
-    history_cadence: float = 24.0
-    merge: Merge = field(default_factory=Merge)
-
-    @classmethod
-    def of(cls, shape: Sequence[int], merge: str = "scales", **choices: Any) -> Recipe:
-        """Return the recipe of a shape, (columns, rows), and of choices named as the fields here and of `Merge`.
-
-        Raises
-        ------
-        UserError
-            A choice does not exist, or has no such value.
-        """
-        of_merge = {name: choices.pop(name) for name in list(choices) if name in Merge.__dataclass_fields__}
-        try:
-            recipe = cls(int(shape[0]), int(shape[1]), merge=Merge(merge, **of_merge), **choices)
-            recipe._check()
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{error}: see pix2pixCC_Map.py --help for the choices") from error
-        return recipe
-
-    def _check(self) -> None:
-        for name, value, allowed in (("merge", self.merge.method, MERGES), ("balance", self.merge.balance, BALANCES),
-                                     ("rotation", self.rotation, LAWS), ("frame", self.frame, FRAMES)):
-            if value not in allowed:
-                raise UserError(f"{name} {value!r}: choose one of {', '.join(allowed)}")
-        smallest = min(self.columns / 2, self.rows)
-        if not (smallest >= 16 and self.columns % 2 == 0 and self.rows % 2 == 0):
-            raise UserError(f"shape {self.columns} {self.rows}: give even numbers, of 32 columns and 16 rows or more")
-        if not all(180 / smallest <= scale <= 180 for scale in (self.merge.split_degrees, self.merge.net_degrees)):
-            raise UserError(f"scales of {self.merge.split_degrees:g} and {self.merge.net_degrees:g} degrees are finer "
-                            f"than a cell of {180 / smallest:.1f}, or above 180: give others, or more columns and rows")
-        above = (self.merge.trust, self.merge.strong, self.fading, self.history_cadence, self.tolerance)
-        if not (0 < self.mu_limit < 1 and 0 <= self.merge.fine_share <= 1 and 0 <= self.mu_power <= 20
-                and all(0 < value < math.inf for value in above)):
-            raise UserError("mu_limit and fine_share are from 0 to 1, mu_power from 0 to 20; trust, strong, fading, "
-                            "history_cadence and tolerance above 0")
-
-    def grid(self, time: datetime) -> Grid:
-        """Return the grid of the map of a time."""
-        return Grid(self.columns, self.rows, time, self.frame, self.rotation)
 
 
 class WholeSunMap(GenericMap):
@@ -183,7 +116,8 @@ def synchronic(frontside: Sequence[Strip], farside: Sequence[Strip], history: La
     result = merged(observed, generated, history, grid, recipe.merge)
     header = _header(grid, recipe, [strip.place for strip in views], inputs, result)
     trust = 0.0 if recipe.merge.method == "history" else recipe.merge.trust
-    layers = _layers(views, placed, history, result, trust)
+    weighed = [layers * (trust if strip.place.generated else 1.0) for strip, layers in zip(views, placed, strict=True)]
+    layers = _layers(weighed, generated.mean("variance"), history, result)
     return _as_map(result.field, header, layers, inputs)
 
 
@@ -206,18 +140,19 @@ def _check(frontside: Sequence[Strip], farside: Sequence[Strip], time: datetime,
                             f"off the map's time {time:%Y-%m-%dT%H:%M}: give one nearer, or a greater --tolerance")
 
 
-def _layers(views: Sequence[Strip], placed: Sequence[Layers], history: Layers, result: Merged,
-            trust: float) -> dict[str, np.ndarray]:
-    """Return weight, mean mu, source and age of each cell, and its uncertainty where a model gives one."""
-    weighed = [layers * (trust if strip.place.generated else 1.0) for strip, layers in zip(views, placed, strict=True)]
+def _layers(weighed: Sequence[Layers], variance: np.ndarray, history: Layers,
+            result: Merged) -> dict[str, np.ndarray]:
+    """Return weight, mean mu, source and age of each cell, and its uncertainty where a model gives one.
+
+    `weighed` are the views, of which a generated one has its trust; `variance` is that of what a model made, gauss^2.
+    """
     now, unseen = sum(weighed[1:], weighed[0]), result.unseen > 0
     nearest = np.stack([layers.weight for layers in weighed]).argmax(0) + HISTORY + 1
     source = np.where(result.filled, FILL, np.where(unseen, HISTORY, nearest))
     layers = {"WEIGHT": np.where(unseen, history.weight, now.weight),
               "MU": np.where(unseen, history.mean("mu"), now.mean("mu")), "SOURCE": source.astype(np.int16),
               "AGE": np.where(result.filled, -1, np.where(unseen, history.mean("age"), now.mean("age")))}
-    generated = [layers for strip, layers in zip(views, placed, strict=True) if strip.place.generated]
-    if generated and (variance := sum(generated[1:], generated[0]).mean("variance")).any():
+    if variance.any():
         layers["SIGMA"] = np.where((variance > 0) & (result.generated > 0), np.sqrt(variance), np.nan)
     return {name: values if name == "SOURCE" else values.astype(np.float32) for name, values in layers.items()}
 
@@ -259,10 +194,7 @@ def _header(grid: Grid, recipe: Recipe, places: Sequence[Place], inputs: Sequenc
 
 def _as_map(data: np.ndarray, header: fits.Header, layers: Mapping[str, np.ndarray],
             inputs: Sequence[Input]) -> WholeSunMap:
-    meta: dict[str, Any] = dict(header)
-    meta |= {keyword: "\n".join(header.get(keyword, [])) for keyword in ("COMMENT", "HISTORY")}
-    meta["KEYCOMMENTS"] = {card.keyword: card.comment for card in header.cards if card.comment}
-    result = WholeSunMap(data, meta)
+    result = WholeSunMap(data, sunpy_meta(header))
     result.layers, result.inputs = dict(layers), tuple(inputs)
     return result
 
@@ -272,22 +204,13 @@ def write_map(path: str | os.PathLike, whole: WholeSunMap, extra: Mapping[str, t
 
     `extra` are further cards, `keyword: (value, comment)`. A `UserError` says that the file cannot be written.
     """
-    header = fits.Header()
-    comments = whole.meta.get("keycomments", {})
-    for keyword, value in whole.meta.items():
-        if keyword.upper() not in ("HISTORY", "COMMENT", "KEYCOMMENTS", "NAXIS", "NAXIS1", "NAXIS2"):
-            header[keyword.upper()] = (value, comments.get(keyword.upper(), ""))
+    header = whole.fits_header
     for keyword, value in (extra or {}).items():
         header[keyword] = value
     header["DATE"] = (f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S}", "[UTC] file written")
-    for line in str(whole.meta.get("history", "")).splitlines():
-        header.add_history(line)
-    coordinates = [card for card in header.cards if card.keyword[:5] in (
-        "CTYPE", "CUNIT", "CRPIX", "CRVAL", "CDELT", "PC1_1", "PC1_2", "PC2_1", "PC2_2", "LONPO", "LATPO", "RSUN_",
-        "DSUN_", "HGLN_", "HGLT_", "DATE-", "MJD-O", "MJD-A", "TIMES")]
     hdus = [fits.PrimaryHDU(np.asarray(whole.data, np.float32), header)]
     for name, values in whole.layers.items():
-        hdu = fits.ImageHDU(values, fits.Header(coordinates), name=name)
+        hdu = fits.ImageHDU(values, sphere_header(whole), name=name)
         unit, meaning = LAYERS[name]
         if unit:
             hdu.header["BUNIT"] = unit

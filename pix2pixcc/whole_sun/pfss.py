@@ -8,14 +8,15 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import ndimage
 
 from pix2pixcc.solar.geometry import RSUN_METRES
-from pix2pixcc.solar.orbits import earth_carrington_longitude
 from pix2pixcc.utils import UserError
+from pix2pixcc.whole_sun.grid import carrington_grid
 
 if TYPE_CHECKING:
     from sunpy.map import GenericMap
@@ -140,44 +141,15 @@ class Corona:
         return {f"{name}_gauss": value for name, value in self.harmonics.items() if name[1] == str(degree)}
 
 
-def carrington_grid(map: GenericMap) -> tuple[np.ndarray, np.ndarray]:
-    """Return the Carrington longitudes of a map's columns, growing from its left edge on, and its rows' latitudes.
-
-    Both in degrees, of the middle of the cells. The map covers the whole Sun in cylindrical equal-area projection, in
-    Carrington or Stonyhurst longitude.
-
-    Raises
-    ------
-    UserError
-        It does not.
-    """
-    rows, columns = map.data.shape
-    wcs, kinds = map.wcs.wcs, (map.coordinate_system.axis1, map.coordinate_system.axis2)
-    frame = {("CRLN-CEA", "CRLT-CEA"): "carrington", ("HGLN-CEA", "HGLT-CEA"): "stonyhurst"}.get(kinds)
-    if frame is None:
-        raise UserError(f"CTYPE1, CTYPE2 = {', '.join(kinds)}: this needs a map in cylindrical equal-area projection "
-                        "(CRLN-CEA, CRLT-CEA); make one with pix2pixCC_Map.py or reproject it")
-    width, height = wcs.cdelt[0] * columns, math.radians(wcs.cdelt[1]) * rows
-    bottom = math.radians(wcs.cdelt[1]) * (0.5 - wcs.crpix[1])
-    if not (abs(width - 360) < 0.1 and abs(height - 2) < 1e-3 and abs(bottom + 1) < 1e-3 and wcs.crval[1] == 0):
-        raise UserError(f"the map covers {width:.1f} degrees of longitude and {height:.3f} of 2 in sine of latitude, "
-                        "not the whole Sun: see its CDELT, CRPIX and CRVAL")
-    left = wcs.crval[0] + wcs.cdelt[0] * (0.5 - wcs.crpix[0])
-    if frame == "stonyhurst":
-        left += earth_carrington_longitude(map.date.utc.to_datetime())
-    longitude = left % 360 + (np.arange(columns) + 0.5) * 360 / columns
-    return longitude, np.degrees(np.arcsin((np.arange(rows) + 0.5) * 2 / rows - 1))
-
-
 def solver() -> Any:
     """Return sunkit-magex's module of potential fields; a `UserError` says what to install if it is not there."""
     try:
-        import streamtracer  # noqa: F401
-        from sunkit_magex import pfss
+        for package in ("streamtracer", "sunkit_magex"):
+            import_module(package)
+        return import_module("sunkit_magex.pfss")
     except ImportError as error:
         raise UserError('the corona needs sunkit-magex: pip install "pix2pixcc[pfss]" or pip install sunkit-magex '
                         f"streamtracer ({error})") from error
-    return pfss
 
 
 def corona_of(map: GenericMap, *, source_surface: float = 2.5, shells: int = 35) -> Corona:

@@ -16,9 +16,10 @@ from pix2pixcc.parallel.workers import in_parallel
 from pix2pixcc.preparation.index import find_files, without_path
 from pix2pixcc.utils import VERSION, UserError, file_sha256
 from pix2pixcc.whole_sun import history as charts
-from pix2pixcc.whole_sun.magnetograms import Place, is_euv, place_of, read_magnetogram
-from pix2pixcc.whole_sun.maps import LEFT_OUT, Input, Recipe, WholeSunMap, card_name, synchronic
-from pix2pixcc.whole_sun.projection import Layers, Strip, project, side_for
+from pix2pixcc.whole_sun.magnetograms import Place, is_euv, place_of
+from pix2pixcc.whole_sun.maps import LEFT_OUT, Input, WholeSunMap, card_name, synchronic
+from pix2pixcc.whole_sun.projection import Layers, Strip
+from pix2pixcc.whole_sun.recipe import Recipe, read_strip
 
 PRELOAD = ("pix2pixcc.whole_sun.planning", "sunpy.map")
 ONE_TIME = timedelta(hours=1)        # within which farside magnetograms of several observers make one map
@@ -187,15 +188,7 @@ def _nearest(time: datetime, entries: Sequence[Entry], near: timedelta) -> list[
 
 @lru_cache(maxsize=_STRIPS)
 def _strip(path: str, state: tuple[int, int], recipe: Recipe, *, history: bool) -> Strip:
-    try:
-        magnetogram = read_magnetogram(path, side_for(recipe.columns, history=history))
-    except MemoryError:
-        raise
-    except Exception as error:              # headers can be wrong in any way, and SunPy and wcslib raise anything
-        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        raise UserError(reason if path in reason else f"{path}: {reason}") from error
-    return project(magnetogram, recipe.columns, recipe.rows, mu_limit=recipe.mu_limit, mu_power=recipe.mu_power,
-                   order=1 if history else 3)
+    return read_strip(path, recipe, history=history)
 
 
 @lru_cache(maxsize=4 * _STRIPS)

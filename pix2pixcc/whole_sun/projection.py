@@ -88,8 +88,7 @@ def project(image: Magnetogram, columns: int, rows: int, *, mu_limit: float, mu_
     The field is taken to be radial, so it is the line-of-sight field divided by mu, the cosine of the heliocentric
     angle (Svalgaard, Duvall & Scherrer 1978, Solar Phys. 58, 225). It is weighted by mu ** `mu_power`: with 2 by
     the inverse of the noise's variance, which the division raises; HipFT takes 4. Places below `mu_limit` are left out.
-    `order` is that of the interpolating spline: 1 takes half as long as 3, and loses a percent or two of the unsigned
-    flux.
+    `order` is that of the interpolating spline: 1 is faster than 3, and loses about a percent of the unsigned flux.
     """
     place = image.place
     sine = _middles(rows * FINER, -1, 1)[:, None]

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 import numpy as np
 import pytest
 import sunpy.map
+import torch
 from astropy.io import fits
 from models import write_run
 from running import run, tree
@@ -354,6 +355,9 @@ def test_the_farside_is_generated_on_the_way_as_test_does_it(here, capsys):
     write_run(here / "checkpoints" / "run", ["SDO/AIA 304"], size=64)
     flags = ["--no_figures", "--dataset_name", "run", "--iteration", 5, "--gpu_ids", "-1"]
     assert make(*flags, farside=["euvi"]) == 0
+    if not torch.cuda.is_available():
+        assert make(*flags[:-1], 1, farside=["euvi"], out="without_gpu") == 0
+        assert "no GPU was found; working on the CPU" in capsys.readouterr().err
     made = tree(here / "maps")
     products = [name for name in made if name.startswith("farside")]
     assert len(products) == 2 and "synchronic_20110305_1200.fits" in made

@@ -97,6 +97,16 @@ def test_a_folder_of_cubes_and_raw_files_gives_both(raw):
     assert len(sources) == 2
 
 
+def test_what_lies_below_a_folder_of_cubes_is_said(raw):
+    inputs, _ = write_cubes(raw / "data", count=2)
+    (inputs / "more").mkdir()
+    shutil.copy(raw / "secchi_l0_a.fits", inputs / "more")
+    sources, missing = find(inputs, size=48)
+    assert len(sources) == 2
+    assert missing == [f"1 files in folders below {inputs}, such as {inputs / 'more' / 'secchi_l0_a.fits'}, are left "
+                       "out: give their own folder"]
+
+
 def test_headers_of_raw_files_are_remembered_where_told(raw, monkeypatch):
     index = raw / "run" / "headers.jsonl"
     found = [find_sources(str(raw), "fits", 1, described=EUV, size=64, data_size=None, tolerance=30, n_workers=0,

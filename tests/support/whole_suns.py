@@ -14,7 +14,6 @@ from pix2pixcc.synthetic_sun.archives import sky_header
 from pix2pixcc.synthetic_sun.camera import Camera
 from pix2pixcc.synthetic_sun.datasets import write_raw
 from pix2pixcc.whole_sun.magnetograms import Magnetogram, Place
-from pix2pixcc.whole_sun.projection import project
 
 TIME = "2011-03-05T12:00:00"
 SOURCES = {"polar fill": None, "history": None, "SDO": (139.1, -7.25, 1.48e11),
@@ -92,8 +91,7 @@ def magnetogram(sun, name, time, size, generated=False, data=None):
 
 def strips(images, recipe):
     """Magnetograms on the rows of a map."""
-    return [project(image, recipe.columns, recipe.rows, mu_limit=recipe.mu_limit, mu_power=recipe.mu_power)
-            for image in images]
+    return [recipe.strip(image) for image in images]
 
 
 def product(path, sun, name, time, size=64, **cards):

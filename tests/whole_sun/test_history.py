@@ -12,7 +12,8 @@ from pix2pixcc.synthetic_sun.sun import SyntheticSun
 from pix2pixcc.utils import UserError
 from pix2pixcc.whole_sun.exports import export_gong
 from pix2pixcc.whole_sun.history import chart_of_map, chart_of_strips, choose, read_chart
-from pix2pixcc.whole_sun.maps import CONTENT, Recipe
+from pix2pixcc.whole_sun.maps import CONTENT
+from pix2pixcc.whole_sun.recipe import Recipe
 
 NOW = datetime(2011, 3, 5, 12)
 GRID = Recipe(360, 180, rotation="rigid").grid(NOW)

@@ -12,8 +12,9 @@ from pix2pixcc.solar.orbits import observer_at
 from pix2pixcc.synthetic_sun.sun import SyntheticSun
 from pix2pixcc.utils import UserError
 from pix2pixcc.whole_sun.magnetograms import GREATEST_SIGMA, is_euv, magnetogram_of, read_magnetogram
-from pix2pixcc.whole_sun.maps import Recipe, synchronic
+from pix2pixcc.whole_sun.maps import synchronic
 from pix2pixcc.whole_sun.projection import Layers
+from pix2pixcc.whole_sun.recipe import Recipe
 
 TIME = datetime(2011, 3, 5, 12)
 SUN = SyntheticSun(7)

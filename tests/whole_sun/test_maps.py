@@ -11,9 +11,10 @@ from whole_suns import magnetogram, strips
 from pix2pixcc.synthetic_sun.sun import SyntheticSun
 from pix2pixcc.utils import UserError
 from pix2pixcc.whole_sun.history import chart_of_strips
-from pix2pixcc.whole_sun.maps import Input, Recipe, WholeSunMap, read_map, synchronic, verify_map, write_map
+from pix2pixcc.whole_sun.maps import Input, WholeSunMap, read_map, synchronic, verify_map, write_map
 from pix2pixcc.whole_sun.merging import Merge
 from pix2pixcc.whole_sun.projection import Layers, side_for
+from pix2pixcc.whole_sun.recipe import Recipe
 
 TIME = datetime(2012, 6, 20, 12)               # SDO and both STEREO see all of the Sun between them
 RECIPE = Recipe(180, 90)

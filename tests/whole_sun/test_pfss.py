@@ -13,7 +13,8 @@ from whole_suns import active_sun, harmonic, places, whole_sun
 
 from pix2pixcc.solar.orbits import earth_carrington_longitude
 from pix2pixcc.utils import UserError
-from pix2pixcc.whole_sun.pfss import carrington_grid, corona_of
+from pix2pixcc.whole_sun.grid import carrington_grid
+from pix2pixcc.whole_sun.pfss import corona_of
 
 SMALL = (45, 90)
 

@@ -11,9 +11,10 @@ from pix2pixcc.synthetic_sun.sun import SyntheticSun
 from pix2pixcc.utils import UserError
 from pix2pixcc.whole_sun.exports import export_gong
 from pix2pixcc.whole_sun.magnetograms import Place
-from pix2pixcc.whole_sun.maps import LEFT_OUT, Recipe
+from pix2pixcc.whole_sun.maps import LEFT_OUT
 from pix2pixcc.whole_sun.merging import Merge
 from pix2pixcc.whole_sun.planning import Entry, Plan, find_entries, make_map, plan_of, read_entry, times_of
+from pix2pixcc.whole_sun.recipe import Recipe
 
 TIME = datetime(2011, 3, 5, 12)
 RECIPE = Recipe(90, 46, merge=Merge(split_degrees=8.0))
